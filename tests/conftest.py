@@ -1,0 +1,14 @@
+"""What every test shares: a fixed generator, one thread a worker, and no change of global state."""
+
+import os
+
+import pytest
+import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two workers on two cores: more threads would only fight
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
