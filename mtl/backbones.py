@@ -1,0 +1,193 @@
+"""Shared backbones by name: the article's CNN, an MLP, any timm model, any torchvision classification model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from mtl.names import check_options, lookup, unknown
+
+
+class CNN(nn.Module):
+    """Two 3x3 convolutions (32 and 64 channels), each with ReLU and 2x2 pooling, then 120 and 84 units.
+
+    Padding 1 keeps the size, so 28x28 images reach the first linear layer as 64 x 7 x 7 = 3,136 values.
+
+    >>> import torch
+    >>> CNN(in_channels=1, image_size=28)(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 84])
+    """
+
+    def __init__(self, in_channels: int = 1, image_size: int | tuple[int, int] = 28) -> None:
+        super().__init__()
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if in_channels < 1 or min(height, width) < 4:
+            raise ValueError(
+                f"the cnn backbone needs in_channels >= 1 and image_size >= 4, got {in_channels} and "
+                f"{height}x{width}"
+            )
+        self.input_shape = (in_channels, height, width)
+        self.out_features = 84
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(in_channels, 32, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        self.linear = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(64 * (height // 4) * (width // 4), 120),
+            nn.ReLU(),
+            nn.Linear(120, 84),
+            nn.ReLU(),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] -> features [B, 84]."""
+        if tuple(images.shape[1:]) != self.input_shape:
+            raise ValueError(
+                f"the cnn backbone was built for images [B, {', '.join(map(str, self.input_shape))}], got "
+                f"{list(images.shape)}; build it with the right in_channels and image_size"
+            )
+        return self.linear(self.convolutions(images))
+
+
+def mlp(in_features: int, *, hidden: Sequence[int] = (64, 64), dropout: float = 0.0) -> nn.Module:
+    """Linear layers with ReLU (and dropout) after each; the last width is the feature count.
+
+    >>> mlp(8, hidden=(32, 16)).out_features
+    16
+    """
+    if in_features < 1 or not hidden or min(hidden) < 1:
+        raise ValueError(
+            f"the mlp backbone needs in_features >= 1 and positive hidden widths, got {in_features} and "
+            f"{list(hidden)}"
+        )
+    layers: list[nn.Module] = [nn.Flatten()]
+    width = in_features
+    for next_width in hidden:
+        layers += [nn.Linear(width, next_width), nn.ReLU()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        width = next_width
+    model = nn.Sequential(*layers)
+    model.out_features = width  # type: ignore[assignment]  # MultiTaskModel reads it
+    return model
+
+
+def identity(in_features: int) -> nn.Module:
+    """The inputs themselves as features: with linear heads this is linear (or logistic) regression.
+
+    >>> identity(10).out_features
+    10
+    """
+    model = nn.Flatten()
+    model.out_features = in_features  # type: ignore[assignment]  # MultiTaskModel reads it
+    return model
+
+
+def timm_backbone(
+    name: str, *, pretrained: bool = False, in_channels: int = 3, image_size: int | None = None, **options: Any
+) -> nn.Module:
+    """Any timm model without its classifier; ``options`` go to ``timm.create_model``."""
+    import timm
+
+    if name not in timm.list_models():
+        # names with a pretrained tag, such as resnet18.a1_in1k, are known to timm but not listed
+        if name.split(".")[0] not in timm.list_models():
+            raise unknown("timm model", name, timm.list_models())
+    if image_size is not None:
+        options["img_size"] = image_size
+    try:
+        model = timm.create_model(
+            name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **options
+        )
+    except TypeError as error:  # a keyword that this architecture does not take
+        raise ValueError(f"timm/{name}: {error}") from error
+    # what forward gives without a classifier; num_features alone is the trunk's width in some families
+    model.out_features = getattr(model, "head_hidden_size", None) or model.num_features
+    return model
+
+
+def torchvision_backbone(
+    name: str, *, pretrained: bool = False, in_channels: int = 3, **options: Any
+) -> nn.Module:
+    """Any torchvision classification model; its last linear layer gives way to the heads.
+
+    ``pretrained=True`` loads torchvision's default weights; ``options`` go to ``torchvision.models.get_model``.
+    """
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise unknown("torchvision model", name, known)
+    if name in ("googlenet", "inception_v3") and not pretrained:
+        options = {"aux_logits": False, "init_weights": True, **options}
+    model = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None, **options)
+    linear = [n for n, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linear or list(model.named_modules())[-1][0] != linear[-1]:
+        raise ValueError(f"torchvision/{name} does not end in a linear layer; use timm/<name> instead")
+    model.out_features = model.get_submodule(linear[-1]).in_features
+    _replace(model, linear[-1], nn.Identity())
+    if in_channels != 3:
+        _adapt_input(model, in_channels)
+    return model
+
+
+def _adapt_input(model: nn.Module, in_channels: int) -> None:
+    """A new first convolution for another number of input channels."""
+    name, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    _replace(
+        model,
+        name,
+        nn.Conv2d(
+            in_channels,
+            first.out_channels,
+            first.kernel_size,  # type: ignore[arg-type]  # a pair by now
+            first.stride,  # type: ignore[arg-type]
+            first.padding,  # type: ignore[arg-type]
+            bias=first.bias is not None,
+        ),
+    )
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)
+
+
+BACKBONES: dict[str, Callable[..., nn.Module]] = {"cnn": CNN, "mlp": mlp, "identity": identity}
+FAMILIES: dict[str, Callable[..., nn.Module]] = {
+    "timm": timm_backbone,
+    "torchvision": torchvision_backbone,
+}
+
+
+def backbone(name: str, **options: Any) -> nn.Module:
+    """A backbone [B, *S] -> [B, F] by name, with ``out_features`` = F.
+
+    Args:
+        name: ``"cnn"`` (in_channels, image_size), ``"mlp"`` (in_features, hidden, dropout), ``"identity"``
+            (in_features), ``"timm/<model>"`` or ``"torchvision/<model>"`` (pretrained, in_channels, and what
+            their own factories take).
+
+    Raises:
+        ValueError: an unknown name (with the nearest one), or an option that this backbone does not take.
+
+    >>> backbone("cnn", in_channels=1, image_size=36).out_features
+    84
+    >>> backbone("timm/resnet18", in_channels=1).out_features
+    512
+    """
+    family, _, rest = name.partition("/")
+    if rest:
+        return lookup("backbone family", family, FAMILIES)(rest, **options)
+    build = lookup("backbone", name, {**BACKBONES, **FAMILIES})
+    if name in FAMILIES:
+        raise ValueError(f"which {name} model? write '{name}/<model>', e.g. '{name}/resnet18'")
+    check_options(f"backbone '{name}'", build, options)
+    return build(**options)

@@ -1,0 +1,119 @@
+"""Examples in memory with the labels of several tasks, and the three splits of a data set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mtl.tasks import Task
+
+
+@dataclass(frozen=True, eq=False)
+class TaskData:
+    """A split that fits in memory; batches are taken by index, without a worker.
+
+    Args:
+        inputs: float [N, *S], finite.
+        targets: {task: [N] or [N, O]}; a missing label is -1 (classes) or NaN (float).
+        masks: {task: bool [N, H, W]}, the pixels that are the task's evidence, where they are known.
+
+    Raises:
+        ValueError: lengths that differ, or an input that is not finite (its row is named).
+
+    >>> data = TaskData(torch.zeros(3, 2), {"y": torch.tensor([1.0, 2.0, 3.0])})
+    >>> len(data), data.take(torch.tensor([2])).targets["y"]
+    (3, tensor([3.]))
+    """
+
+    inputs: Tensor
+    targets: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows = len(self.inputs)
+        if rows == 0:
+            raise ValueError("TaskData.inputs is empty")
+        if not self.inputs.is_floating_point():
+            raise TypeError(f"TaskData.inputs must be float, got {self.inputs.dtype}; convert with .float()")
+        for kind, tensors in (("targets", self.targets), ("masks", self.masks)):
+            for name, tensor in tensors.items():
+                if len(tensor) != rows:
+                    raise ValueError(
+                        f"TaskData.{kind}['{name}'] has {len(tensor)} rows, inputs have {rows}; they must match"
+                    )
+        finite = self.inputs.isfinite().flatten(1).all(dim=1)
+        if not bool(finite.all()):
+            bad = (~finite).nonzero().flatten()
+            raise ValueError(
+                f"TaskData.inputs has NaN or infinite values in {len(bad)} of {rows} rows, the first is row "
+                f"{int(bad[0])}; drop or fill them"
+            )
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, rows: Tensor) -> TaskData:
+        """The examples at ``rows`` (indices), copied."""
+        return TaskData(
+            self.inputs[rows],
+            {name: target[rows] for name, target in self.targets.items()},
+            {name: mask[rows] for name, mask in self.masks.items()},
+        )
+
+    def fingerprint(self) -> str:
+        """sha256 over shapes, types and bytes of inputs, targets and masks."""
+        digest = hashlib.sha256()
+        tensors = {"inputs": self.inputs, **self.targets, **{f"mask:{k}": v for k, v in self.masks.items()}}
+        for name, tensor in tensors.items():
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A data set: its tasks and three splits that share no source example.
+
+    Args:
+        name: the data set's name in `mtl.DATASETS`.
+        tasks: in the order used for the run.
+        train, validation, test: choose on validation, report test once.
+        feature_names: the columns of a table, empty for images.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    train: TaskData
+    validation: TaskData
+    test: TaskData
+    feature_names: tuple[str, ...] = ()
+
+    def fingerprint(self) -> str:
+        """sha256 over the three splits."""
+        parts = [split.fingerprint() for split in (self.train, self.validation, self.test)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def check_targets(data: TaskData, tasks: tuple[Task, ...], split: str) -> None:
+    """Raise, naming the split, unless every target fits its task; done once before training."""
+    for task in tasks:
+        if task.name in data.targets:
+            try:
+                task.check(data.targets[task.name], len(data))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{split} data: {error}") from error
+
+
+def split_rows(rows: int, sizes: tuple[int, ...], generator: torch.Generator) -> list[Tensor]:
+    """A random partition of ``range(rows)`` into parts of the given sizes (their sum at most ``rows``).
+
+    >>> [len(part) for part in split_rows(10, (6, 3, 1), torch.Generator().manual_seed(0))]
+    [6, 3, 1]
+    """
+    if sum(sizes) > rows or min(sizes) < 1:
+        raise ValueError(f"cannot split {rows} examples into parts of {list(sizes)}")
+    return list(torch.randperm(rows, generator=generator)[: sum(sizes)].split(list(sizes)))

@@ -1,0 +1,122 @@
+"""The multi-task model: one shared backbone, one head a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from mtl.heads import Heads, build_head
+from mtl.names import unknown
+from mtl.tasks import Task, mean_loss
+
+
+class MultiTaskModel(nn.Module):
+    """Hard parameter sharing (Caruana 1997): features = backbone(inputs) [B, F], outputs[t] = heads[t](features).
+
+    Args:
+        backbone: any module that gives [B, F]; `mtl.backbone` builds one by name.
+        tasks: the tasks, in the order used for the run; names must differ.
+        heads: ``"linear"``, ``"mlp"``, a factory ``(features, outputs) -> module``, or {task name: any of these
+            or a module}; a task that the mapping leaves out gets a linear head.
+        features: F, where the backbone does not tell it by ``out_features`` or ``num_features``.
+
+    Attributes:
+        heads: ``nn.ModuleList``, one head a task, in task order.
+
+    Raises:
+        ValueError: no task, two tasks of one name, a head for an unknown task, or unknown F.
+
+    >>> import mtl, torch
+    >>> tasks = [mtl.Classification("left", classes=10), mtl.Regression("area")]
+    >>> model = mtl.MultiTaskModel(mtl.backbone("mlp", in_features=8), tasks)
+    >>> {name: tuple(output.shape) for name, output in model(torch.zeros(5, 8)).items()}
+    {'left': (5, 10), 'area': (5, 1)}
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tasks: Sequence[Task],
+        heads: Heads = "linear",
+        *,
+        features: int | None = None,
+    ) -> None:
+        super().__init__()
+        names = [task.name for task in tasks]
+        if not names:
+            raise ValueError("MultiTaskModel needs at least one task")
+        if len(set(names)) != len(names):
+            raise ValueError(f"task names must differ, got {names}")
+        if isinstance(heads, nn.Module) and len(names) > 1:
+            raise ValueError("one head module cannot serve several tasks; give {task name: module}")
+        self.tasks = tuple(tasks)
+        self.backbone = backbone
+        self.features = _feature_count(backbone) if features is None else features
+        self.heads = nn.ModuleList(
+            build_head(_head_of(task.name, names, heads), self.features, task.output_size)
+            for task in self.tasks
+        )
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        """inputs [B, *S] -> {task name: output [B, O]} in task order."""
+        features = self.backbone(inputs)  # [B, F]
+        if features.dim() != 2 or features.shape[1] != self.features:
+            raise ValueError(
+                f"the backbone must give [B, {self.features}], got {list(features.shape)} for inputs "
+                f"{list(inputs.shape)}; pool and flatten inside it, or pass features="
+            )
+        return {task.name: head(features) for task, head in zip(self.tasks, self.heads, strict=True)}
+
+    def losses(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The mean loss of each task over the labels that are there: {task name: scalar}, in task order.
+
+        A task without a label in this batch (all missing, or absent from ``targets``) is left out.
+
+        Raises:
+            ValueError: targets for an unknown task, of a wrong shape or range, or not one label for any task.
+        """
+        names = [task.name for task in self.tasks]
+        for name in targets:
+            if name not in names:
+                raise unknown("task", name, names)
+        losses = {}
+        for task in self.tasks:
+            if task.name in targets:
+                loss = mean_loss(task, outputs[task.name], targets[task.name])
+                if loss is not None:
+                    losses[task.name] = loss
+        if not losses:
+            raise ValueError(f"this batch has no label for any task of {names}")
+        return losses
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """The backbone's trainable parameters, in the backbone's order."""
+        return [p for p in self.backbone.parameters() if p.requires_grad]
+
+    def head_parameters(self, task: str) -> list[nn.Parameter]:
+        """The trainable parameters of one task's head."""
+        names = [t.name for t in self.tasks]
+        if task not in names:
+            raise unknown("task", task, names)
+        return [p for p in self.heads[names.index(task)].parameters() if p.requires_grad]
+
+
+def _feature_count(backbone: nn.Module) -> int:
+    for attribute in ("out_features", "num_features"):
+        count = getattr(backbone, attribute, None)
+        if isinstance(count, int):
+            return count
+    raise ValueError(
+        f"{type(backbone).__name__} has no out_features; say how many features it gives: "
+        "MultiTaskModel(backbone, tasks, features=...)"
+    )
+
+
+def _head_of(name: str, names: list[str], heads: Heads) -> object:
+    if not isinstance(heads, Mapping):
+        return heads
+    for key in heads:
+        if key not in names:
+            raise unknown("task", key, names)
+    return heads.get(name, "linear")

@@ -1,0 +1,300 @@
+"""Tasks: a name, the head's width, the loss, the metrics, and how a missing label looks.
+
+A loss comes as a sum and a count over the labels that are there, so that any split of the data into batches,
+micro-batches or processes gives the same mean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+import torchmetrics
+from torch import Tensor
+
+from mtl.metrics import Metric
+from mtl.names import check_name
+
+MISSING = -1  # the class index of a label that is not there; float targets use NaN
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What the rest of the toolkit asks of a task; see `Classification` for the shortest full example."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def output_size(self) -> int: ...
+    @property
+    def loss_unit(self) -> str: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def metrics(self) -> tuple[Metric, ...]: ...
+    def loss_sum(self, output: Tensor, target: Tensor) -> tuple[Tensor, int]: ...
+    def present(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]: ...
+    def check(self, target: Tensor, rows: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One class out of several: cross entropy on logits [B, C], int targets [B] in 0..C-1, -1 where missing.
+
+    Args:
+        name: the task's name, unique in a model.
+        classes: the number of classes, or their names.
+        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
+
+    Metrics: accuracy (primary) and macro F1, fractions, higher is better.
+
+    >>> task = Classification("left", classes=10)
+    >>> task.loss_sum(torch.zeros(3, 10), torch.tensor([0, 9, -1]))   # 2 ln 10 over the two labels that are there
+    (tensor(4.6052), 2)
+    """
+
+    name: str
+    classes: int | tuple[str, ...]
+    label_smoothing: float = 0.0
+    kind = "classification"
+    loss_unit = "nats"
+
+    def __post_init__(self) -> None:
+        check_name("Classification", self.name)
+        object.__setattr__(self, "classes", _count_or_names("Classification.classes", self.classes, least=2))
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"Classification.label_smoothing must be in [0, 1), got {self.label_smoothing}")
+
+    @property
+    def output_size(self) -> int:
+        return self.classes if isinstance(self.classes, int) else len(self.classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        options = {"task": "multiclass", "num_classes": self.output_size, "validate_args": False}
+        return (
+            Metric(
+                "accuracy", "fraction", True, partial(torchmetrics.Accuracy, average="micro", **options)
+            ),
+            Metric("f1", "fraction", True, partial(torchmetrics.F1Score, average="macro", **options)),
+        )
+
+    def check(self, target: Tensor, rows: int) -> None:
+        """Raise unless ``target`` is int [rows] with values in -1..C-1."""
+        if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+            raise TypeError(f"task '{self.name}': class targets must be integers, got {target.dtype}")
+        if tuple(target.shape) != (rows,):
+            raise ValueError(f"task '{self.name}': targets must be [{rows}], got {list(target.shape)}")
+        lowest, highest = (int(v) for v in torch.aminmax(target)) if rows else (0, 0)
+        if lowest < MISSING or highest >= self.output_size:
+            raise ValueError(
+                f"task '{self.name}': class targets must be in 0..{self.output_size - 1} (or {MISSING} where "
+                f"missing), got values from {lowest} to {highest}"
+            )
+
+    def loss_sum(self, output: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        """Sum of the cross entropies over the labels that are there, and their count."""
+        _check_output(self.name, output, self.output_size)
+        self.check(target, output.shape[0])
+        total = F.cross_entropy(
+            output,
+            target.long(),
+            ignore_index=MISSING,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+        )
+        return total, int((target != MISSING).sum())
+
+    def present(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows whose label is there: logits [N, C], classes [N]."""
+        there = target != MISSING
+        return output[there], target[there].long()
+
+
+@dataclass(frozen=True)
+class MultiLabel:
+    """Several yes/no labels an example: binary cross entropy on logits [B, L], targets 0, 1 or NaN (missing) [B, L].
+
+    Args:
+        name: the task's name, unique in a model.
+        labels: the number of labels, or their names.
+
+    Metrics: macro F1 (primary; threshold 0.5) and accuracy over labels, fractions, higher is better.
+
+    >>> task = MultiLabel("attributes", labels=("smiling", "hat"))
+    >>> task.loss_sum(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [float("nan"), 1.0]]))   # 3 ln 2
+    (tensor(2.0794), 3)
+    """
+
+    name: str
+    labels: int | tuple[str, ...]
+    kind = "multilabel"
+    loss_unit = "nats"
+
+    def __post_init__(self) -> None:
+        check_name("MultiLabel", self.name)
+        object.__setattr__(self, "labels", _count_or_names("MultiLabel.labels", self.labels, least=1))
+
+    @property
+    def output_size(self) -> int:
+        return self.labels if isinstance(self.labels, int) else len(self.labels)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(map(str, range(self.labels))) if isinstance(self.labels, int) else self.labels
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        options = {"num_labels": self.output_size, "ignore_index": MISSING, "validate_args": False}
+        return (
+            Metric("f1", "fraction", True, partial(torchmetrics.classification.MultilabelF1Score, **options)),
+            Metric(
+                "accuracy",
+                "fraction",
+                True,
+                partial(torchmetrics.classification.MultilabelAccuracy, **options),
+            ),
+        )
+
+    def check(self, target: Tensor, rows: int) -> None:
+        """Raise unless ``target`` is float [rows, L] of 0, 1 and NaN."""
+        if not target.is_floating_point():
+            raise TypeError(
+                f"task '{self.name}': multi-label targets must be float (NaN where missing), got {target.dtype}"
+            )
+        if tuple(target.shape) != (rows, self.output_size):
+            raise ValueError(
+                f"task '{self.name}': targets must be [{rows}, {self.output_size}], got {list(target.shape)}"
+            )
+        if not bool(((target == 0) | (target == 1) | target.isnan()).all()):
+            raise ValueError(f"task '{self.name}': multi-label targets must be 0, 1 or NaN (missing)")
+
+    def loss_sum(self, output: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        """Sum of the binary cross entropies over the labels that are there, and their count."""
+        _check_output(self.name, output, self.output_size)
+        self.check(target, output.shape[0])
+        there = ~target.isnan()
+        total = F.binary_cross_entropy_with_logits(
+            output[there], target[there].to(output.dtype), reduction="sum"
+        )
+        return total, int(there.sum())
+
+    def present(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows with at least one label: probabilities [N, L], labels [N, L] int with -1 where missing."""
+        rows = ~target.isnan().all(dim=1)
+        labels = target[rows].nan_to_num(nan=float(MISSING)).long()
+        return output[rows].float().sigmoid(), labels
+
+
+@dataclass(frozen=True)
+class Regression:
+    """One or several real values: squared, absolute or Huber error on outputs [B, size], NaN where missing.
+
+    Args:
+        name: the task's name, unique in a model.
+        size: how many values an example; targets are [B] or [B, 1] for one, [B, size] for several.
+        unit: the target's unit, for the report.
+        loss: ``"mse"``, ``"mae"`` or ``"huber"`` (delta 1), averaged over the values that are there.
+
+    Metrics: rmse (primary), mae, and for one value r2.
+
+    >>> task = Regression("height", unit="cm")
+    >>> task.loss_sum(torch.tensor([[1.0], [2.0]]), torch.tensor([4.0, float("nan")]))
+    (tensor(9.), 1)
+    """
+
+    name: str
+    size: int = 1
+    unit: str = "units of the target"
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    kind = "regression"
+    class_names = ()
+
+    def __post_init__(self) -> None:
+        check_name("Regression", self.name)
+        if self.size < 1:
+            raise ValueError(f"Regression.size must be >= 1, got {self.size}")
+        if self.loss not in ("mse", "mae", "huber"):
+            raise ValueError(f"Regression.loss must be 'mse', 'mae' or 'huber', got {self.loss!r}")
+
+    @property
+    def output_size(self) -> int:
+        return self.size
+
+    @property
+    def loss_unit(self) -> str:
+        return f"({self.unit})²" if self.loss == "mse" else self.unit
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        always = (
+            Metric("rmse", self.unit, False, partial(torchmetrics.MeanSquaredError, squared=False)),
+            Metric("mae", self.unit, False, torchmetrics.MeanAbsoluteError),
+        )
+        return always if self.size > 1 else (*always, Metric("r2", "fraction", True, torchmetrics.R2Score))
+
+    def check(self, target: Tensor, rows: int) -> None:
+        """Raise unless ``target`` is float [rows, size] (or [rows] for one value) without infinities."""
+        if not target.is_floating_point():
+            raise TypeError(f"task '{self.name}': regression targets must be float, got {target.dtype}")
+        allowed = [(rows, self.size)] + ([(rows,)] if self.size == 1 else [])
+        if tuple(target.shape) not in allowed:
+            raise ValueError(
+                f"task '{self.name}': targets must be [{rows}, {self.size}]"
+                f"{f' or [{rows}]' if self.size == 1 else ''}, got {list(target.shape)}"
+            )
+        if bool(target.isinf().any()):
+            raise ValueError(f"task '{self.name}': regression targets must be finite (NaN where missing)")
+
+    def loss_sum(self, output: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        """Sum of the errors over the values that are there, and their count."""
+        predictions, labels = self.present(output, target)
+        function = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}[self.loss]
+        return function(predictions, labels, reduction="sum"), labels.numel()
+
+    def present(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The values whose label is there, flat: predictions [N], labels [N]."""
+        _check_output(self.name, output, self.size)
+        self.check(target, output.shape[0])
+        target = target.reshape(output.shape)
+        there = ~target.isnan()
+        return output[there], target[there].to(output.dtype)
+
+
+def _check_output(name: str, output: Tensor, size: int) -> None:
+    if output.dim() != 2 or output.shape[1] != size:
+        raise ValueError(f"task '{name}': the head must give [B, {size}], got {list(output.shape)}")
+
+
+def _count_or_names(what: str, value: int | tuple[str, ...] | list[str], least: int) -> int | tuple[str, ...]:
+    """An int as it is; names as a tuple of different strings."""
+    if isinstance(value, bool) or not isinstance(value, int | tuple | list):
+        raise TypeError(f"{what} must be a count or the names, got {type(value).__name__}")
+    count = value if isinstance(value, int) else len(value)
+    if count < least:
+        raise ValueError(f"{what} must be at least {least}, got {count}")
+    if isinstance(value, int):
+        return value
+    if len(set(value)) != count or not all(isinstance(v, str) for v in value):
+        raise ValueError(f"{what} must be different strings, got {list(value)}")
+    return tuple(value)
+
+
+def mean_loss(task: Task, output: Tensor, target: Tensor) -> Tensor | None:
+    """The mean loss over the labels that are there, [] with a graph; None where the batch has no label.
+
+    >>> mean_loss(Regression("y"), torch.tensor([[3.0]]), torch.tensor([math.nan])) is None
+    True
+    """
+    total, count = task.loss_sum(output, target)
+    return total / count if count else None

@@ -1,0 +1,49 @@
+"""Loss and metrics of a model on a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from mtl.metrics import Scores
+from mtl.model import MultiTaskModel
+from mtl.training.batches import Data, batches, to_device
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards every module is in the mode it had."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@torch.no_grad()
+def evaluate(model: MultiTaskModel, data: Data, *, batch_size: int = 64) -> dict[str, dict[str, float]]:
+    """{task: {metric: value, ..., "loss": value}} over all of ``data``; the model's modes are put back.
+
+    Sums and counts over the whole split, so that the batch size changes nothing but rounding. Missing labels do
+    not count; a task without a label is left out.
+
+    >>> import mtl
+    >>> data = mtl.dataset("diabetes")
+    >>> model = mtl.MultiTaskModel(mtl.backbone("identity", in_features=10), data.tasks)
+    >>> list(evaluate(model, data.test)["progression"])
+    ['rmse', 'mae', 'r2', 'loss']
+    """
+    device = next(model.parameters()).device
+    scores = Scores(model.tasks, device)
+    with evaluating(model):
+        for batch in batches(data, batch_size):
+            inputs, targets = to_device(batch, device)
+            if inputs.dim() == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            scores.update(model(inputs), targets)
+    return scores.compute()
