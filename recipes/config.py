@@ -1,0 +1,128 @@
+"""Options of a recipe: a frozen dataclass, filled from a YAML file and then from the command line.
+
+Nothing here imports torch, so that ``--help`` and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import re
+import textwrap
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+
+C = TypeVar("C")
+
+
+class UsageError(Exception):
+    """A mistake in what was typed: one line for the user, exit status 2."""
+
+
+def load_yaml(file: Path, options: type[C]) -> C:
+    """Options from a YAML mapping; unknown keys and wrong types are refused with their line.
+
+    Raises:
+        UsageError: no such file, broken YAML, an unknown key (with the nearest valid one), or a value of
+            another type than the option's.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read the config {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    if node is None:
+        return options()
+    if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
+        raise UsageError(f"{file} must hold `option: value` lines, got a {type(values).__name__}")
+    hints = typing.get_type_hints(options)
+    seen: set[str] = set()
+    for key_node, _ in node.value:
+        key, where = str(key_node.value), f"{file}, line {key_node.start_mark.line + 1}"
+        if key not in hints:
+            raise UsageError(f"{where}: no option '{key}'; {nearest(key, hints)}")
+        if key in seen:
+            raise UsageError(f"{where}: option '{key}' is given twice")
+        seen.add(key)
+        values[key] = _convert(values[key], hints[key], f"{where}: {key}")
+    return options(**values)
+
+
+def dump_yaml(config: Any) -> str:
+    """The options as YAML, each with its comment; `load_yaml` gives the same options back."""
+    lines = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        plain = list(value) if isinstance(value, tuple) else value
+        comment = _comments(type(config)).get(field.name, "")
+        text = yaml.safe_dump({field.name: plain}, default_flow_style=None, allow_unicode=True, width=10_000)
+        lines.append((f"# {comment}\n" if comment else "") + text)
+    return "".join(lines)
+
+
+def nearest(name: str, known: Any) -> str:
+    """``did you mean 'x'? known: ...`` for a name that is not there.
+
+    >>> nearest("step", ["steps", "seeds"])
+    "did you mean 'steps'? known: steps, seeds"
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return (f"did you mean '{near[0]}'? " if near else "") + f"known: {', '.join(known)}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes `1e-3` for a string; people mean the number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),
+    list("-+0123456789."),
+)
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """``value`` as the option's type, or a UsageError that says what was expected."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is Literal:
+        if value not in arguments:
+            raise UsageError(f"{where}: '{value}' is not valid; {nearest(str(value), map(str, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise UsageError(f"{where} must be a list, got {type(value).__name__}")
+        return tuple(_convert(item, arguments[0], where) for item in value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise UsageError(f"{where} must be {hint.__name__}, got {value!r} ({type(value).__name__})")
+    return value
+
+
+def _comments(options: type) -> dict[str, str]:
+    """Each field's docstring: the string literal below it, which tyro shows in ``--help`` too."""
+    source = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(options))).body[0])
+    comments = {}
+    for field, after in zip(source.body, source.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):
+            text = getattr(after.value, "value", None)
+            if isinstance(text, str):
+                comments[typing.cast(ast.Name, field.target).id] = " ".join(text.split())
+    return comments
