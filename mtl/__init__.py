@@ -1,1 +1,46 @@
-"""placeholder"""
+"""Tasks, models with one shared backbone and many heads, balancing, data sets, training."""
+
+from mtl.backbones import BACKBONES, backbone
+from mtl.balancing import BALANCERS, Balancer, combine
+from mtl.data import DATASETS, Splits, TaskData, dataset
+from mtl.data.augment import random_shift
+from mtl.heads import HEADS, linear_head, mlp_head
+from mtl.model import MultiTaskModel
+from mtl.tasks import Classification, MultiLabel, Regression, Task
+from mtl.training.checkpoint import load_weights
+from mtl.training.evaluate import evaluate
+from mtl.training.fit import fit
+from mtl.training.optimisation import OPTIMIZERS, SCHEDULES
+from mtl.training.result import FitResult, Interrupted, Record, rows
+from mtl.training.streams import seeded
+
+__all__ = [
+    "BACKBONES",
+    "BALANCERS",
+    "DATASETS",
+    "HEADS",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Balancer",
+    "Classification",
+    "FitResult",
+    "Interrupted",
+    "MultiLabel",
+    "MultiTaskModel",
+    "Record",
+    "Regression",
+    "Splits",
+    "Task",
+    "TaskData",
+    "backbone",
+    "combine",
+    "dataset",
+    "evaluate",
+    "fit",
+    "linear_head",
+    "load_weights",
+    "mlp_head",
+    "random_shift",
+    "rows",
+    "seeded",
+]

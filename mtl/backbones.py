@@ -91,21 +91,22 @@ def identity(in_features: int) -> nn.Module:
 
 
 def timm_backbone(
-    name: str, *, pretrained: bool = False, in_channels: int = 3, image_size: int | None = None, **options: Any
+    name: str,
+    *,
+    pretrained: bool = False,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    **options: Any,
 ) -> nn.Module:
     """Any timm model without its classifier; ``options`` go to ``timm.create_model``."""
     import timm
 
-    if name not in timm.list_models():
-        # names with a pretrained tag, such as resnet18.a1_in1k, are known to timm but not listed
-        if name.split(".")[0] not in timm.list_models():
-            raise unknown("timm model", name, timm.list_models())
+    if name.split(".")[0] not in timm.list_models():  # a pretrained tag, as in resnet18.a1_in1k, may follow
+        raise unknown("timm model", name, timm.list_models())
     if image_size is not None:
         options["img_size"] = image_size
     try:
-        model = timm.create_model(
-            name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **options
-        )
+        model = timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **options)
     except TypeError as error:  # a keyword that this architecture does not take
         raise ValueError(f"timm/{name}: {error}") from error
     # what forward gives without a classifier; num_features alone is the trunk's width in some families

@@ -19,7 +19,8 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return ValueError(f"no {kind} '{name}'; {hint}known: {', '.join(known)}")
+    listed = ", ".join(known) if len(known) <= 60 else f"{len(known)} names, from {known[0]} to {known[-1]}"
+    return ValueError(f"no {kind} '{name}'; {hint}known: {listed}")
 
 
 def lookup(kind: str, name: str, registry: Mapping[str, V]) -> V:

@@ -6,7 +6,6 @@ micro-batches or processes gives the same mean.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol, runtime_checkable
@@ -83,9 +82,7 @@ class Classification:
     def metrics(self) -> tuple[Metric, ...]:
         options = {"task": "multiclass", "num_classes": self.output_size, "validate_args": False}
         return (
-            Metric(
-                "accuracy", "fraction", True, partial(torchmetrics.Accuracy, average="micro", **options)
-            ),
+            Metric("accuracy", "fraction", True, partial(torchmetrics.Accuracy, average="micro", **options)),
             Metric("f1", "fraction", True, partial(torchmetrics.F1Score, average="macro", **options)),
         )
 

@@ -1,1 +1,9 @@
-"""placeholder"""
+"""Recipes: short scripts that each ask one question, train, explain, and write a comparison report."""
+
+RECIPES: dict[str, str] = {
+    "linear_regression": "does gradient descent find the least-squares solution, and are attributions exact there?",
+    "cnn": "what does a sound training of a small CNN gain over ten steps of plain SGD, and what does each look at?",
+    "multimnist": "does sharing a backbone help two digit tasks, does balancing, and does each head look at its own?",
+}
+
+__all__ = ["RECIPES"]

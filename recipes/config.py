@@ -13,6 +13,8 @@ import re
 import textwrap
 import types
 import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -21,12 +23,31 @@ import yaml
 C = TypeVar("C")
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """What every recipe takes."""
+
+    out: Path = Path("runs")
+    """Folder for the run directories and report.html; must be absent or empty."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One run of each variant a seed; intervals need at least two."""
+    workers: int = 0
+    """Runs at a time, each in its own process; 0: one a core."""
+    device: str = "cpu"
+    """Where to train: cpu, cuda, cuda:1, mps."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise UsageError(f"seeds must be one or more different numbers >= 0, got {list(self.seeds)}")
+        at_least(self, 0, "workers")
+
+
 class UsageError(Exception):
     """A mistake in what was typed: one line for the user, exit status 2."""
 
 
-def load_yaml(file: Path, options: type[C]) -> C:
-    """Options from a YAML mapping; unknown keys and wrong types are refused with their line.
+def load_yaml(file: Path, options: type[C], default: C | None = None) -> C:
+    """Options from a YAML mapping over ``default``; unknown keys and wrong types are refused with their line.
 
     Raises:
         UsageError: no such file, broken YAML, an unknown key (with the nearest valid one), or a value of
@@ -43,8 +64,9 @@ def load_yaml(file: Path, options: type[C]) -> C:
         values = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    base = options() if default is None else default
     if node is None:
-        return options()
+        return base
     if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
         raise UsageError(f"{file} must hold `option: value` lines, got a {type(values).__name__}")
     hints = typing.get_type_hints(options)
@@ -57,19 +79,30 @@ def load_yaml(file: Path, options: type[C]) -> C:
             raise UsageError(f"{where}: option '{key}' is given twice")
         seen.add(key)
         values[key] = _convert(values[key], hints[key], f"{where}: {key}")
-    return options(**values)
+    return dataclasses.replace(base, **values)  # type: ignore[type-var]  # a dataclass
 
 
 def dump_yaml(config: Any) -> str:
     """The options as YAML, each with its comment; `load_yaml` gives the same options back."""
-    lines = []
+    comments, lines = _comments(type(config)), []
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        plain = list(value) if isinstance(value, tuple) else value
-        comment = _comments(type(config)).get(field.name, "")
-        text = yaml.safe_dump({field.name: plain}, default_flow_style=None, allow_unicode=True, width=10_000)
+        comment = comments.get(field.name, "")
+        value = plain(getattr(config, field.name))
+        flow = None if isinstance(value, list) else False  # lists in one line
+        text = yaml.safe_dump({field.name: value}, default_flow_style=flow, allow_unicode=True, width=10_000)
         lines.append((f"# {comment}\n" if comment else "") + text)
     return "".join(lines)
+
+
+def plain(value: Any) -> Any:
+    """An option's value as YAML and JSON know it: tuples become lists, paths strings."""
+    return (
+        [plain(v) for v in value]
+        if isinstance(value, tuple)
+        else str(value)
+        if isinstance(value, Path)
+        else value
+    )
 
 
 def nearest(name: str, known: Any) -> str:
@@ -111,18 +144,43 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return tuple(_convert(item, arguments[0], where) for item in value)
     if hint is float and type(value) is int:
         return float(value)
+    if hint is Path and type(value) is str:
+        return Path(value)
     if type(value) is not hint:
         raise UsageError(f"{where} must be {hint.__name__}, got {value!r} ({type(value).__name__})")
     return value
 
 
+def at_least(options: Any, least: int, *names: str) -> None:
+    """Raise unless each named option is at least ``least``."""
+    for name in names:
+        if getattr(options, name) < least:
+            raise UsageError(f"{name} must be at least {least}, got {getattr(options, name)}")
+
+
+def above_zero(options: Any, *names: str) -> None:
+    """Raise unless each named option is a finite number above zero."""
+    for name in names:
+        if not 0 < getattr(options, name) < float("inf"):
+            raise UsageError(f"{name} must be a number above 0, got {getattr(options, name)}")
+
+
 def _comments(options: type) -> dict[str, str]:
     """Each field's docstring: the string literal below it, which tyro shows in ``--help`` too."""
+    comments = {} if options.__base__ in (object, None) else _comments(typing.cast(type, options.__base__))
     source = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(options))).body[0])
-    comments = {}
     for field, after in zip(source.body, source.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):
             text = getattr(after.value, "value", None)
             if isinstance(text, str):
                 comments[typing.cast(ast.Name, field.target).id] = " ".join(text.split())
     return comments
+
+
+def chosen(option: str, names: tuple[str, ...], known: Iterable[str] | None = None) -> None:
+    """Raise unless ``names`` holds at least one name, each once, each among ``known`` (where given)."""
+    if not names or len(set(names)) != len(names):
+        raise UsageError(f"{option} must be one or more different names, got {list(names)}")
+    for name in names:
+        if known is not None and name not in known:
+            raise UsageError(f"{option}: no '{name}' there; {nearest(name, known)}")

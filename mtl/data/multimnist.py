@@ -14,9 +14,7 @@ CANVAS = 36
 OFFSETS = {"left": 0, "right": 8}  # each digit's corner, so that the two 28x28 boxes overlap in 20x20 pixels
 
 
-def multimnist(
-    *, train: int = 20_000, validation: int = 1_000, test: int = 2_000, seed: int = 0
-) -> Splits:
+def multimnist(*, train: int = 20_000, validation: int = 1_000, test: int = 2_000, seed: int = 0) -> Splits:
     """Pairs of digits, pasted at the upper left and the lower right of a 36x36 canvas, the brighter pixel winning.
 
     The source digits of train (4,000), validation (500) and test (500) are disjoint; the pairs are drawn with

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from mtl.names import lookup
 from mtl.tasks import Task
 
 
@@ -62,6 +63,22 @@ class TaskData:
             self.inputs[rows],
             {name: target[rows] for name, target in self.targets.items()},
             {name: mask[rows] for name, mask in self.masks.items()},
+        )
+
+    def only(self, tasks: Iterable[str]) -> TaskData:
+        """The same examples with the labels and masks of these tasks alone; nothing is copied.
+
+        >>> data = TaskData(torch.zeros(1, 2), {"a": torch.ones(1), "b": torch.ones(1)})
+        >>> list(data.only(["b"]).targets)
+        ['b']
+        """
+        tasks = list(tasks)
+        for task in tasks:
+            lookup("task", task, self.targets)
+        return TaskData(
+            self.inputs,
+            {task: self.targets[task] for task in tasks},
+            {task: self.masks[task] for task in tasks if task in self.masks},
         )
 
     def fingerprint(self) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from mtl.balancing import Balancer
-from mtl.conflict import Conflict, measure_conflict
+from mtl.conflict import measure_conflict
 from mtl.model import MultiTaskModel
 
 

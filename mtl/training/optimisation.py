@@ -21,7 +21,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
-def _constant(optimizer: Optimizer, steps: int) -> LRScheduler:
+def _constant(optimizer: Optimizer, _steps: int) -> LRScheduler:
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
 
 

@@ -33,7 +33,9 @@ class Selection:
         primary = {task.metrics[0].name for task in tasks}
         units = {(task.metrics[0].name, task.metrics[0].unit) for task in tasks}
         if rule == "auto":
-            rule = "last" if not has_validation else "metric" if units == {("accuracy", "fraction")} else "loss"
+            rule = (
+                "last" if not has_validation else "metric" if units == {("accuracy", "fraction")} else "loss"
+            )
         lookup("selection rule", rule, {**RULES, "auto": ""})
         if rule != "last" and not has_validation:
             raise ValueError(f"select='{rule}' needs validation data; give it, or select='last'")

@@ -1,0 +1,102 @@
+"""Two digits on one canvas: one model a task, hard sharing, and balancing beyond the plain sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recipes.config import RunOptions, above_zero, at_least, chosen
+
+if TYPE_CHECKING:
+    from recipes.runner import Job
+
+QUESTION = (
+    "Does sharing a backbone help two digit tasks, does balancing help beyond the plain sum, "
+    "and does each head look at its own digit?"
+)
+BASELINE, REFERENCE = "single", "equal"
+TUNING = "none: the same defaults for every variant"
+ALL = ("single", "equal", "uncertainty", "pcgrad", "upgrad")
+
+
+@dataclass(frozen=True)
+class Options(RunOptions):
+    """One model per task (single) against hard sharing with each balancer, at equal steps a model."""
+
+    out: Path = Path("runs/multimnist")
+    """Folder for the run directories and report.html; must be absent or empty."""
+    variants: tuple[str, ...] = ALL
+    """single: one model per task; any other name is a balancer of a shared model."""
+    steps: int = 400
+    """Training steps of each model."""
+    batch_size: int = 64
+    """Pairs a step."""
+    lr: float = 6e-3
+    """Peak learning rate of one-cycle AdamW."""
+    train: int = 20_000
+    """Training pairs."""
+    methods: tuple[str, ...] = ("gradient", "integrated_gradients", "grad_cam")
+    """Attribution methods."""
+    examples: int = 8
+    """Test images in the gallery."""
+    scored: int = 100
+    """Test images on which the attributions are scored."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 1, "steps", "batch_size", "train", "examples", "scored")
+        above_zero(self, "lr")
+        chosen("variants", self.variants)
+
+
+def variants(options: Options) -> tuple[str, ...]:
+    import mtl
+
+    chosen("variants", options.variants, ("single", *mtl.BALANCERS))
+    return options.variants
+
+
+def train(job: Job) -> None:
+    """One run: one shared model, or one model a task; test once; explain every task."""
+    import mtl
+    from recipes.record import record_explanations, record_fit
+    from recipes.runner import run_directory
+
+    options = job.options
+    data = mtl.dataset("multimnist", train=options.train)
+    single = job.variant == "single"
+    groups = [(task,) for task in data.tasks] if single else [data.tasks]
+    with run_directory(job, data, "best mean validation accuracy, checked at each validation") as run:
+        results = []
+        for tasks in groups:
+            with mtl.seeded(job.seed):
+                model = mtl.MultiTaskModel(mtl.backbone("cnn", image_size=36), tasks).to(options.device)
+            names = [task.name for task in tasks]
+            result = mtl.fit(
+                model,
+                data.train.only(names),
+                data.validation.only(names),
+                balancer="equal" if single else job.variant,
+                steps=options.steps,
+                batch_size=options.batch_size,
+                lr=options.lr,
+                validate_every=max(1, options.steps // 8),
+                dynamics_every=None if single else max(1, options.steps // 20),
+                log=run.log,
+                checkpoints=job.folder / "checkpoints" / (names[0] if single else ""),
+                progress=False,
+                seed=job.seed,
+            )
+            results.append(result)
+        summary = record_fit(run, results, data.test)
+        record_explanations(
+            run,
+            [result.model for result in results],
+            data.test,
+            options.methods,
+            examples=options.examples,
+            scored=options.scored,
+            seed=job.seed,
+        )
+        run.finish(summary=summary)

@@ -1,0 +1,110 @@
+"""What a recipe writes about its trained models: test scores, cost, dynamics, maps and their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+
+import explain
+import mtl
+import reports
+
+
+def record_fit(
+    run: reports.RunWriter,
+    results: Sequence[mtl.FitResult],
+    test: mtl.TaskData,
+    extra: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, Any]:
+    """Test scores of the selected checkpoints, cost and dynamics; gives the summary for ``run.finish``.
+
+    A run of one model per task has several results; costs add up, and the memory peak is the largest.
+
+    Args:
+        run: the open run directory.
+        results: what `mtl.fit` gave, one for each model.
+        test: the test split, used here and nowhere before.
+        extra: {task: {metric: value}} of the recipe's own, logged beside the test scores.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    for result in results:
+        names = [task.name for task in result.model.tasks]
+        rows = mtl.evaluate(result.model, test.only(names))
+        for task, values in (extra or {}).items():
+            if task in rows:
+                rows[task].update(values)
+        run.log(mtl.rows(rows, step=max(1, result.best_step), epoch=0, split="test"))
+        scores.update(rows)
+        if result.dynamics.step:
+            run.dynamics(**result.dynamics.arrays())
+    run.cost(
+        train_s=sum(result.train_s for result in results),
+        step_s=sum(result.step_s for result in results),
+        steps=max(result.steps for result in results),
+        parameters=sum(result.parameters for result in results),
+        peak_memory_mib=max(result.peak_memory_mib for result in results),
+    )
+    return {
+        "test": scores,
+        "selection": results[0].selection,
+        "best_step": {task.name: r.best_step for r in results for task in r.model.tasks},
+    }
+
+
+def record_explanations(
+    run: reports.RunWriter,
+    models: Sequence[mtl.MultiTaskModel],
+    test: mtl.TaskData,
+    methods: Sequence[str],
+    *,
+    examples: int,
+    scored: int,
+    seed: int,
+) -> None:
+    """Maps of every task on the first test images, and how much of each map lies in which mask.
+
+    Args:
+        run: the open run directory.
+        models: together they serve every task once.
+        test: images [N, C, H, W] with masks.
+        methods: names in `explain.METHODS`.
+        examples: images in the gallery.
+        scored: images on which the localisation is scored, each beside a random map and the image itself.
+        seed: of the methods and controls that draw.
+    """
+    data = test.take(torch.arange(min(max(scored, examples), len(test))))
+    shown = slice(0, examples)
+    device = next(models[0].parameters()).device
+    inputs, masks = data.inputs.to(device), dict(data.masks)
+    run.save_examples(
+        inputs=data.inputs[shown].numpy(),
+        masks={name: mask[shown].numpy() for name, mask in masks.items()},
+    )
+    frames = []
+    for model in models:
+        with torch.no_grad():
+            outputs = model(inputs[shown])
+        for method in methods:
+            maps = explain.saliency(model, inputs, method=method, seed=seed)
+            scores = explain.evaluate(
+                model,
+                inputs[:scored],
+                {k: m[:scored] for k, m in maps.items()},
+                metrics=["localisation"],
+                masks={k: m[:scored] for k, m in masks.items()},
+                seed=seed,
+            )
+            frames.append(scores.assign(method=method))
+            for task, attribution in maps.items():
+                run.save_attribution(
+                    method,
+                    task,
+                    maps=attribution[shown].sum(dim=1).cpu().numpy(),
+                    prediction=outputs[task].argmax(dim=1).cpu().numpy(),
+                    label=data.targets[task][shown].numpy(),
+                    details={"target": "predicted", "seed": seed},
+                )
+    run.save_scores(pd.concat(frames, ignore_index=True))
