@@ -89,7 +89,9 @@ def dump_yaml(config: Any) -> str:
         comment = comments.get(field.name, "")
         value = plain(getattr(config, field.name))
         flow = None if isinstance(value, list) else False  # lists in one line
-        text = yaml.safe_dump({field.name: value}, default_flow_style=flow, allow_unicode=True, width=10_000)
+        text = yaml.dump(
+            {field.name: value}, Dumper=_Dumper, default_flow_style=flow, allow_unicode=True, width=10_000
+        )
         lines.append((f"# {comment}\n" if comment else "") + text)
     return "".join(lines)
 
@@ -120,11 +122,16 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 takes `1e-3` for a string; people mean the number."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),
-    list("-+0123456789."),
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes the strings that `_Loader` would take for numbers."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),
+        list("-+0123456789."),
+    )
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

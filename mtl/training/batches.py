@@ -19,7 +19,11 @@ def batch_count(data: Data, batch_size: int) -> int:
     """Batches in one epoch; the last may be short."""
     if isinstance(data, DataLoader):
         return len(data)
-    return -(-len(data) // batch_size)  # type: ignore[arg-type]  # a sized Dataset; checked in `batches`
+    if not hasattr(data, "__len__") or not (isinstance(data, TaskData) or hasattr(data, "__getitem__")):
+        raise TypeError(
+            f"training data must be TaskData, a map-style Dataset or a DataLoader, got {type(data).__name__}"
+        )
+    return -(-len(data) // batch_size)
 
 
 def batches(data: Data, batch_size: int, order: torch.Generator | None = None) -> Iterator[Batch]:
@@ -39,14 +43,9 @@ def batches(data: Data, batch_size: int, order: torch.Generator | None = None) -
             yield data.inputs[part], {name: target[part] for name, target in data.targets.items()}
     elif isinstance(data, DataLoader):
         yield from map(_checked, data)
-    elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        yield from map(
-            _checked, DataLoader(data, batch_size=batch_size, shuffle=order is not None, generator=order)
-        )
     else:
-        raise TypeError(
-            f"training data must be TaskData, a map-style Dataset or a DataLoader, got {type(data).__name__}"
-        )
+        loader = DataLoader(data, batch_size=batch_size, shuffle=order is not None, generator=order)
+        yield from map(_checked, loader)
 
 
 def _checked(batch: Any) -> Batch:

@@ -88,6 +88,16 @@ def fit(
     >>> result.steps, result.parameters, result.selection
     (20, 11, 'lowest sum of validation losses')
     """
+    counts = {
+        "epochs": epochs,
+        "steps": steps,
+        "batch_size": batch_size,
+        "validate_every": validate_every,
+        "dynamics_every": dynamics_every,
+    }
+    for option, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"fit: {option} must be >= 1, got {count}")
     total = _total_steps(train, epochs, steps, batch_size)
     for name, split in (("train", train), ("validation", validation)):
         if isinstance(split, TaskData):
@@ -141,7 +151,4 @@ def _finish(loop: Loop) -> FitResult:
 def _total_steps(train: Data, epochs: int | None, steps: int | None, batch_size: int) -> int:
     if epochs is not None and steps is not None:
         raise ValueError(f"give epochs or steps, not both (got {epochs} and {steps})")
-    for name, value in (("epochs", epochs), ("steps", steps), ("batch_size", batch_size)):
-        if value is not None and value < 1:
-            raise ValueError(f"fit: {name} must be >= 1, got {value}")
     return steps if steps is not None else (epochs or 1) * batch_count(train, batch_size)
