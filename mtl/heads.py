@@ -9,7 +9,8 @@ from torch import nn
 from mtl.names import lookup
 
 HeadFactory = Callable[[int, int], nn.Module]
-Heads = str | HeadFactory | nn.Module | Mapping[str, "str | HeadFactory | nn.Module"]
+OneHead = str | HeadFactory | nn.Module
+Heads = OneHead | Mapping[str, OneHead]
 
 
 def linear_head(features: int, outputs: int) -> nn.Module:
@@ -42,7 +43,7 @@ def mlp_head(
 HEADS: dict[str, HeadFactory] = {"linear": linear_head, "mlp": mlp_head}
 
 
-def build_head(spec: str | HeadFactory | nn.Module, features: int, outputs: int) -> nn.Module:
+def build_head(spec: OneHead, features: int, outputs: int) -> nn.Module:
     """A head from its name in `HEADS`, a factory ``(features, outputs) -> module``, or a module as it is."""
     if isinstance(spec, nn.Module):
         return spec

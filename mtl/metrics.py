@@ -34,6 +34,19 @@ class Metric:
     make: Callable[[], torchmetrics.Metric]
 
 
+class R2(torchmetrics.R2Score):
+    """The coefficient of determination; NaN for fewer than two values, where it is not defined.
+
+    >>> metric = R2()
+    >>> metric.update(torch.tensor([1.0]), torch.tensor([1.0]))
+    >>> metric.compute()
+    tensor(nan)
+    """
+
+    def compute(self) -> Tensor:
+        return super().compute() if self.total >= 2 else torch.tensor(float("nan"))
+
+
 class Scores:
     """Loss and metrics of every task over one pass through a split: sums and counts, never means of batch means.
 

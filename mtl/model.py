@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from mtl.heads import Heads, build_head
+from mtl.heads import Heads, OneHead, build_head
 from mtl.names import unknown
 from mtl.tasks import Task, mean_loss
 
@@ -113,7 +113,7 @@ def _feature_count(backbone: nn.Module) -> int:
     )
 
 
-def _head_of(name: str, names: list[str], heads: Heads) -> object:
+def _head_of(name: str, names: list[str], heads: Heads) -> OneHead:
     if not isinstance(heads, Mapping):
         return heads
     for key in heads:

@@ -256,8 +256,11 @@ class Regression:
     def loss_sum(self, output: Tensor, target: Tensor) -> tuple[Tensor, int]:
         """Sum of the errors over the values that are there, and their count."""
         predictions, labels = self.present(output, target)
-        function = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}[self.loss]
-        return function(predictions, labels, reduction="sum"), labels.numel()
+        if self.loss == "mse":
+            return F.mse_loss(predictions, labels, reduction="sum"), labels.numel()
+        if self.loss == "mae":
+            return F.l1_loss(predictions, labels, reduction="sum"), labels.numel()
+        return F.huber_loss(predictions, labels, reduction="sum"), labels.numel()
 
     def present(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The values whose label is there, flat: predictions [N], labels [N]."""

@@ -44,7 +44,12 @@ class TaskGradients:
         self._head_gradients: list[Tensor | None] = []
 
     def collect(
-        self, losses: Sequence[Tensor], shared: Parameters, heads: Parameters | None, *, retain_graph: bool = False
+        self,
+        losses: Sequence[Tensor],
+        shared: Parameters,
+        heads: Parameters | None,
+        *,
+        retain_graph: bool = False,
     ) -> Tensor:
         """Gradients of the losses with respect to the shared parameters: rows [T, P], valid until the next call.
 
@@ -84,7 +89,9 @@ class TaskGradients:
         device = shared[0].device if shared else torch.device("cpu")
         self._buffer = torch.empty(tasks, sum(p.numel() for p in shared), dtype=dtype, device=device)
         starts = self._starts()
-        self._views = [[_view(row, start, p) for start, p in zip(starts, shared, strict=True)] for row in self._buffer]
+        self._views = [
+            [_view(row, start, p) for start, p in zip(starts, shared, strict=True)] for row in self._buffer
+        ]
 
     def _starts(self) -> list[int]:
         starts, at = [], 0
@@ -109,7 +116,7 @@ class TaskGradients:
 
 
 def _view(row: Tensor, start: int, parameter: Tensor) -> Tensor:
-    """The part of ``row`` [P] that starts at ``start``, with the parameter's shape and, where it is dense, its strides."""
+    """The part of ``row`` [P] from ``start``, with the parameter's shape and, where it is dense, its strides."""
     part = row[start : start + parameter.numel()]
     if parameter.numel() and torch.empty_like(parameter, device="meta").stride() == parameter.stride():
         return part.as_strided(parameter.shape, parameter.stride(), part.storage_offset())
@@ -152,5 +159,7 @@ def combine_rows(weights: Tensor | None, direction: Tensor | None, rows: Tensor)
 def _given(direction: Tensor | None, rows: Tensor) -> Tensor:
     if direction is None or direction.shape != rows.shape[1:]:
         got = None if direction is None else tuple(direction.shape)
-        raise ValueError(f"a balancing method must answer weights, or a direction of shape {tuple(rows.shape[1:])}; got {got}")
+        raise ValueError(
+            f"a balancing method must answer weights, or a direction of shape {tuple(rows.shape[1:])}; got {got}"
+        )
     return direction.to(rows)

@@ -82,7 +82,9 @@ class Given:
                 raise ValueError(f"{label} has no value for task {missing[0]!r}; it names {list(values)}")
             return torch.tensor([values[task] for task in self.tasks], dtype=torch.float64)
         if len(values) != self.total:
-            raise ValueError(f"{label} must have one value for each of the {self.total} tasks, got {len(values)}")
+            raise ValueError(
+                f"{label} must have one value for each of the {self.total} tasks, got {len(values)}"
+            )
         return torch.tensor([values[place] for place in self.places], dtype=torch.float64)
 
 
@@ -114,16 +116,25 @@ class Method:
 
     def solve(self, given: Given, state: Any) -> tuple[Answer, Any]:
         """The answer for one step and the state after it; neither argument is written to."""
-        raise NotImplementedError(f"{type(self).__name__} does not define solve")
+        del given, state
+        raise TypeError(f"{type(self).__name__} does not define solve")
 
 
-def check_number(method: str, option: str, value: object, *, above: float | None = None, least: float | None = None) -> None:
+def check_number(
+    method: str, option: str, value: object, *, above: float | None = None, least: float | None = None
+) -> None:
     """Refuse an option that is no finite number, or not > ``above``, or not >= ``least``."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     good = number and float("-inf") < float(value) < float("inf")  # type: ignore[arg-type]  # a number by now
     good = good and (above is None or value > above) and (least is None or value >= least)  # type: ignore[operator]  # as above
     if not good:
-        wanted = f"a number > {above:g}" if above is not None else f"a number >= {least:g}" if least is not None else "a number"
+        wanted = (
+            f"a number > {above:g}"
+            if above is not None
+            else f"a number >= {least:g}"
+            if least is not None
+            else "a number"
+        )
         raise ValueError(f"{method}.{option} must be {wanted}, got {value!r}")
 
 
@@ -131,7 +142,7 @@ def check_task_values(method: str, option: str, values: TaskValues, *, least: fl
     """Refuse per-task numbers that are not finite, below ``least``, or all zero."""
     if values is None:
         return
-    if isinstance(values, str) or not isinstance(values, (Mapping, Sequence)):
+    if not isinstance(values, Mapping | list | tuple):
         raise TypeError(f"{method}.{option} must be numbers by task name or in task order, got {values!r}")
     numbers = list(values.values() if isinstance(values, Mapping) else values)
     for number in numbers:

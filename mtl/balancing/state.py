@@ -49,7 +49,7 @@ def put(state: Any, places: Tensor, new: Any) -> Any:
         return new
     fields = []
     for name, old, value in zip(state._fields, state, new, strict=True):
-        axes = _task_axes(type(state)).get(name, 0)
+        axes = _task_axes(type(state)).get(name, 0)  # type: ignore[arg-type]  # mypy: a class is no Hashable
         if is_state(old):
             value = put(old, places, value)
         elif axes:
@@ -57,7 +57,7 @@ def put(state: Any, places: Tensor, new: Any) -> Any:
             where = (at,) if axes == 1 else (at[:, None], at)
             value = old.clone().index_put_(where, value.to(old))
         fields.append(value)
-    return type(state)._make(fields)  # type: ignore[attr-defined]  # a named tuple
+    return type(state)._make(fields)
 
 
 def move(state: Any, device: torch.device) -> Any:
@@ -78,8 +78,11 @@ def from_plain(template: Any, plain: Any, where: str) -> Any:
         names = set(plain) if isinstance(plain, dict) else set()
         if names != set(template._fields):
             raise ValueError(f"{where} must have the fields {list(template._fields)}, got {sorted(names)}")
-        fields = (from_plain(old, plain[name], f"{where}.{name}") for name, old in zip(template._fields, template, strict=True))
-        return type(template)._make(fields)  # type: ignore[attr-defined]  # a named tuple
+        fields = (
+            from_plain(old, plain[name], f"{where}.{name}")
+            for name, old in zip(template._fields, template, strict=True)
+        )
+        return type(template)._make(fields)
     if isinstance(template, Tensor):
         if not isinstance(plain, Tensor) or plain.shape != template.shape:
             got = tuple(plain.shape) if isinstance(plain, Tensor) else type(plain).__name__
@@ -93,7 +96,7 @@ def from_plain(template: Any, plain: Any, where: str) -> Any:
 def _each(state: Any, change: Callable[[Any, int], Any]) -> Any:
     if not is_state(state):
         return state
-    axes = _task_axes(type(state))
+    axes = _task_axes(type(state))  # type: ignore[arg-type]  # as above
     return type(state)._make(
         _each(value, change) if is_state(value) else change(value, axes.get(name, 0))
         for name, value in zip(state._fields, state, strict=True)

@@ -29,5 +29,7 @@ def diabetes(*, train: int = 300, validation: int = 71, test: int = 71, seed: in
     mean, deviation = inputs[parts[0]].mean(dim=0), inputs[parts[0]].std(dim=0)
     scaled = (inputs - mean) / deviation
     task = Regression("progression", unit="points")
-    splits = [TaskData(scaled[rows], {"progression": target[rows]}) for rows in parts]
-    return Splits("diabetes", (task,), *splits, feature_names=tuple(table.feature_names))
+    train_data, validation_data, test_data = (
+        TaskData(scaled[rows], {"progression": target[rows]}) for rows in parts
+    )
+    return Splits("diabetes", (task,), train_data, validation_data, test_data, tuple(table.feature_names))

@@ -33,8 +33,8 @@ def mnist5k(*, train: int = 3500, validation: int = 500, test: int = 1000, seed:
     (3500, 500, 1000)
     """
     images, classes = digits()
-    parts = [
+    train_data, validation_data, test_data = (
         TaskData(images[rows], {"digit": classes[rows]}, {"digit": images[rows, 0] > 0})
         for rows in split_rows(len(images), (train, validation, test), generator(seed, "mnist5k"))
-    ]
-    return Splits("mnist5k", (Classification("digit", classes=10),), *parts)
+    )
+    return Splits("mnist5k", (Classification("digit", classes=10),), train_data, validation_data, test_data)

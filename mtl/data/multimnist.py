@@ -33,11 +33,17 @@ def multimnist(*, train: int = 20_000, validation: int = 1_000, test: int = 2_00
     images, classes = digits()
     draw = generator(seed, "multimnist")
     sources = split_rows(len(images), (4000, 500, 500), draw)
-    parts = [
+    train_data, validation_data, test_data = (
         _pairs(images[rows, 0], classes[rows], count, draw)
         for rows, count in zip(sources, (train, validation, test), strict=True)
-    ]
-    return Splits("multimnist", tuple(Classification(name, classes=10) for name in OFFSETS), *parts)
+    )
+    return Splits(
+        "multimnist",
+        tuple(Classification(name, classes=10) for name in OFFSETS),
+        train_data,
+        validation_data,
+        test_data,
+    )
 
 
 def _pairs(images: Tensor, classes: Tensor, count: int, draw: torch.Generator) -> TaskData:

@@ -23,7 +23,7 @@ def batch_count(data: Data, batch_size: int) -> int:
         raise TypeError(
             f"training data must be TaskData, a map-style Dataset or a DataLoader, got {type(data).__name__}"
         )
-    return -(-len(data) // batch_size)
+    return -(-len(data) // batch_size)  # type: ignore[arg-type]  # it has __len__, as just checked
 
 
 def batches(data: Data, batch_size: int, order: torch.Generator | None = None) -> Iterator[Batch]:

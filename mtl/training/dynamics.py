@@ -4,43 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from mtl.balancing import Balancer
 from mtl.conflict import measure_conflict
 from mtl.model import MultiTaskModel
 
 
 @dataclass(eq=False)
 class Dynamics:
-    """Rows of one logged step each; a task without a label in that batch has NaN there.
+    """One row a logged step; a task without a label in that batch has NaN there.
 
-    Attributes (as arrays from `arrays`):
-        step [n]; losses, weights, norms [n, T]; cosines [n, T, T]; group_cosines [n, G, T, T].
+    Attributes:
+        step: the logged steps, 1-based.
+        tasks, groups: what the axes T and G of `arrays` stand for.
     """
 
+    step: list[int] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     _rows: list[dict[str, np.ndarray]] = field(default_factory=list)
 
-    def before(self, step: int, losses: Mapping[str, Tensor], model: MultiTaskModel) -> None:
-        """Measure the gradients while the graph is there, before the balancer's backward."""
+    def measure(
+        self, step: int, losses: Mapping[str, Tensor], model: MultiTaskModel, balancer: Balancer
+    ) -> None:
+        """Compare the tasks' gradients, then let the balancer do this step's backward, unchanged by it."""
         conflict = measure_conflict(losses, model)
+        balancer.backward(losses, model)
         self.tasks = [task.name for task in model.tasks]
         self.groups = list(conflict.groups)
-        place = [self.tasks.index(name) for name in losses]
+        T, at = len(self.tasks), [self.tasks.index(name) for name in conflict.tasks]
+        weights = balancer.last.weights if balancer.last is not None else None
+        self.step.append(step)
         self._rows.append(
             {
-                "step": np.asarray(step),
-                "losses": _spread([float(loss) for loss in losses.values()], place, len(self.tasks)),
-                "norms": _spread(conflict.norms, place, len(self.tasks)),
-                "cosines": _spread_square(conflict.cosines, place, len(self.tasks)),
+                "losses": _spread(torch.stack([losses[name].detach() for name in conflict.tasks]), at, T),
+                "weights": np.full(T, np.nan) if weights is None else _spread(weights, at, T),
+                "norms": _spread(conflict.whole.norms, at, T),
+                "cosines": _spread(conflict.whole.cosines, at, T),
                 "group_cosines": np.stack(
-                    [
-                        _spread_square(group.cosines, place, len(self.tasks))
-                        for group in conflict.groups.values()
-                    ]
-                ),
+                    [_spread(group.cosines, at, T) for group in conflict.groups.values()]
+                )
+                if conflict.groups
+                else np.empty((0, T, T)),
             }
         )
+
+    def arrays(self) -> dict[str, Any]:
+        """step [n], losses, weights, norms [n, T], cosines [n, T, T], group_cosines [n, G, T, T]; tasks, groups.
+
+        >>> Dynamics().arrays()["step"]
+        array([], dtype=int64)
+        """
+        names = self._rows[0] if self._rows else {}
+        columns = {name: np.stack([row[name] for row in self._rows]) for name in names}
+        return {
+            "step": np.asarray(self.step, dtype=np.int64),
+            "tasks": self.tasks,
+            "groups": self.groups,
+            **columns,
+        }
+
+
+def _spread(values: Tensor, at: list[int], T: int) -> np.ndarray:
+    """Values [t] or [t, t] of some tasks, placed among all T with NaN elsewhere."""
+    whole = np.full((T,) * values.dim(), np.nan)
+    whole[np.ix_(*[at] * values.dim())] = values.double().cpu().numpy()
+    return whole

@@ -104,7 +104,7 @@ def fit(
             check_targets(split, model.tasks, name)
     selection = Selection(select, model.tasks, has_validation=validation is not None)
     if channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 4-D weights only
+        model.to(memory_format=torch.channels_last)  # 4-D weights only
     adapt = make_optimizer(optimizer, model, lr, weight_decay)
     loop = Loop(
         model=model,
@@ -119,7 +119,8 @@ def fit(
         steps=total,
         batch_size=batch_size,
         validate_every=validate_every or batch_count(train, batch_size),
-        dynamics_every=dynamics_every,
+        # one task, or no shared parameter: nothing to compare
+        dynamics_every=dynamics_every if len(model.tasks) > 1 and model.shared_parameters() else None,
         augment=augment,
         observe=observe,
         log=log,

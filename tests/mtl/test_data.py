@@ -37,7 +37,11 @@ def test_multimnist_masks_cover_all_ink(pairs: mtl.Splits) -> None:
 def test_source_digits_of_the_splits_are_disjoint(pairs: mtl.Splits) -> None:
     """The upper left 8x8 corner strip belongs to one digit alone: no strip with ink occurs in two splits."""
     seen = [
-        {split.inputs[row, 0, :8].numpy().tobytes() for row in range(len(split)) if split.inputs[row, 0, :8].any()}
+        {
+            split.inputs[row, 0, :8].numpy().tobytes()
+            for row in range(len(split))
+            if split.inputs[row, 0, :8].any()
+        }
         for split in (pairs.train, pairs.validation, pairs.test)
     ]
     strips = [s for s in seen if s]
@@ -70,7 +74,9 @@ def test_task_data_refuses_what_would_train_in_silence() -> None:
 
 
 def test_fingerprint_sees_every_tensor() -> None:
-    base = mtl.TaskData(torch.zeros(2, 1), {"y": torch.zeros(2)}, {"y": torch.zeros(2, 1, 1, dtype=torch.bool)})
+    base = mtl.TaskData(
+        torch.zeros(2, 1), {"y": torch.zeros(2)}, {"y": torch.zeros(2, 1, 1, dtype=torch.bool)}
+    )
     changed = [
         mtl.TaskData(torch.ones(2, 1), base.targets, base.masks),
         mtl.TaskData(base.inputs, {"y": torch.ones(2)}, base.masks),

@@ -75,7 +75,9 @@ def test_streams_are_independent() -> None:
     seen: dict[float, list[torch.Tensor]] = {0.0: [], 0.5: []}
     for rate, batches in seen.items():
 
-        def keep(inputs: torch.Tensor, _: torch.Generator, batches: list[torch.Tensor] = batches) -> torch.Tensor:
+        def keep(
+            inputs: torch.Tensor, _: torch.Generator, batches: list[torch.Tensor] = batches
+        ) -> torch.Tensor:
             batches.append(inputs.clone())
             return inputs
 
@@ -122,7 +124,10 @@ def test_selection_rules() -> None:
     accuracy = [mtl.Classification("a", classes=2), mtl.Classification("b", classes=3)]
     selection = Selection("auto", accuracy, has_validation=True)
     assert selection.rule == "best mean over tasks of the validation accuracy"
-    scores = [{"a": {"accuracy": a}, "b": {"accuracy": b}} for a, b in [(0.5, 0.5), (0.9, 0.2), (0.4, 0.6), (0.1, 1)]]
+    scores = [
+        {"a": {"accuracy": a}, "b": {"accuracy": b}}
+        for a, b in [(0.5, 0.5), (0.9, 0.2), (0.4, 0.6), (0.1, 1)]
+    ]
     assert [selection.improves(s) for s in scores] == [True, True, False, False]
     rmse = Selection("metric", [mtl.Regression("r")], has_validation=True)
     assert [rmse.improves({"r": {"rmse": v}}) for v in (2.0, 3.0, 1.0)] == [True, False, True]
@@ -137,13 +142,18 @@ def test_selection_rules() -> None:
 
 def test_a_validation_loss_that_is_not_finite_is_never_the_best() -> None:
     selection = Selection("loss", TASKS[:1], has_validation=True)
-    assert [selection.improves({"sign": {"loss": v}}) for v in (math.nan, 5.0, math.nan)] == [False, True, False]
+    assert [selection.improves({"sign": {"loss": v}}) for v in (math.nan, 5.0, math.nan)] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_task_without_labels_in_some_batches() -> None:
     data = table(32)
     half = mtl.TaskData(
-        data.inputs, {"sign": data.targets["sign"], "sum": data.targets["sum"].where(torch.arange(32) < 8, math.nan)}
+        data.inputs,
+        {"sign": data.targets["sign"], "sum": data.targets["sum"].where(torch.arange(32) < 8, math.nan)},
     )
     result = mtl.fit(model(), half, half, steps=16, batch_size=4, balancer="upgrad", dynamics_every=1)
     assert result.steps == 16
@@ -165,7 +175,9 @@ def test_data_sets_and_loaders_of_torch() -> None:
 
     in_memory = mtl.fit(model(), table(20), table(8, 1), steps=3, batch_size=20)
     mapped = mtl.fit(model(), Pairs(table(20)), Pairs(table(8, 1)), steps=3, batch_size=20)
-    loaded = mtl.fit(model(), DataLoader(Pairs(table(20)), batch_size=20), DataLoader(Pairs(table(8, 1))), steps=3)
+    loaded = mtl.fit(
+        model(), DataLoader(Pairs(table(20)), batch_size=20), DataLoader(Pairs(table(8, 1))), steps=3
+    )
     torch.testing.assert_close(weights(in_memory.model), weights(mapped.model))
     torch.testing.assert_close(weights(in_memory.model), weights(loaded.model))
     with pytest.raises(TypeError, match=r"a batch must be \(inputs, \{task: targets\}\), got"):
@@ -243,7 +255,13 @@ def test_ctrl_c_leaves_a_usable_run(tmp_path: Path) -> None:
     threading.Thread(target=interrupt).start()
     with pytest.raises(mtl.Interrupted, match=r"interrupted after \d+ steps") as stop:
         mtl.fit(
-            m, table(64), table(16, 1), steps=10_000_000, validate_every=10, checkpoints=tmp_path, observe=observe
+            m,
+            table(64),
+            table(16, 1),
+            steps=10_000_000,
+            validate_every=10,
+            checkpoints=tmp_path,
+            observe=observe,
         )
     result = stop.value.result
     assert result.interrupted
@@ -257,7 +275,9 @@ def test_records_reach_the_log_as_they_come() -> None:
     logged: list[mtl.Record] = []
     result = mtl.fit(model(), table(64), table(16, 1), steps=10, validate_every=5, log=logged.extend)
     assert logged == result.records
-    assert {(r["step"], r["split"]) for r in logged} == {(s, n) for s in (5, 10) for n in ("train", "validation")}
+    assert {(r["step"], r["split"]) for r in logged} == {
+        (s, n) for s in (5, 10) for n in ("train", "validation")
+    }
 
 
 def test_evaluate_leaves_modes_as_they_were() -> None:

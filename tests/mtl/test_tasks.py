@@ -85,7 +85,9 @@ def test_scores_by_hand() -> None:
 
 def test_multilabel_metrics_leave_missing_out() -> None:
     scores = Scores([mtl.MultiLabel("m", labels=2)])
-    scores.update({"m": torch.tensor([[5.0, -5.0], [5.0, 5.0]])}, {"m": torch.tensor([[1.0, NAN], [0.0, 1.0]])})
+    scores.update(
+        {"m": torch.tensor([[5.0, -5.0], [5.0, 5.0]])}, {"m": torch.tensor([[1.0, NAN], [0.0, 1.0]])}
+    )
     assert scores.compute()["m"]["accuracy"] == pytest.approx((0.5 + 1.0) / 2)
 
 

@@ -1,0 +1,7 @@
+"""Balancing methods by name: gradients of several tasks in, one direction out."""
+
+from mtl.balancing.balancer import Balancer, Last
+from mtl.balancing.combine import combine
+from mtl.balancing.registry import BALANCERS
+
+__all__ = ["BALANCERS", "Balancer", "Last", "combine"]

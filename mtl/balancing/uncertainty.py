@@ -1,0 +1,69 @@
+"""Homoscedastic uncertainty: each task's weight is the inverse of a variance that is learned along."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mtl.balancing.method import Answer, Given, Method, Needs, PerTask, check_number
+
+
+class UncertaintyState(NamedTuple):
+    """Log variances s and their Adam averages, one a task."""
+
+    log_variance: PerTask
+    first: PerTask
+    second: PerTask
+    steps: PerTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uncertainty(Method):
+    """Minimise sum_t e^{-s_t} L_t + s_t over the model and over s: weights e^{-s}, one at the start (s = 0).
+
+    This is twice the regression form of Kendall et al. 2018, equation 7 (½ e^{-s} L + ½ s), so that the plain sum is
+    where it starts; at the optimum of s, e^{-s_t} L_t = 1. s takes an Adam step of its own after the weights of the
+    step are set, so that the main optimizer's weight decay does not pull on it. A loss below zero drives s to minus
+    infinity and is refused. Cost: one backward pass.
+
+    Args:
+        lr: learning rate of s (Navon et al. 2022 use 0.025).
+
+    >>> method = Uncertainty(lr=0.1)
+    >>> method.init(2, 0).log_variance
+    tensor([0., 0.], dtype=torch.float64)
+    """
+
+    name: ClassVar[str] = "uncertainty"
+    needs: ClassVar[Needs] = "losses"
+    lr: float = 0.025
+
+    def __post_init__(self) -> None:
+        check_number(self.name, "lr", self.lr, above=0)
+
+    def init(self, tasks: int, parameters: int) -> UncertaintyState:
+        del parameters
+        return UncertaintyState(*(torch.zeros(tasks, dtype=torch.float64) for _ in range(4)))
+
+    def solve(self, given: Given, state: UncertaintyState) -> tuple[Answer, UncertaintyState]:
+        losses = given.losses
+        for task, loss in zip(given.tasks, losses, strict=True):
+            if loss < 0:
+                raise ValueError(
+                    f"uncertainty needs losses >= 0, the loss of task {task!r} is {float(loss):g}; "
+                    "use another balancer for it"
+                )
+        weights, updated = uncertainty_step(losses, state, self.lr)
+        return Answer(weights=weights), updated
+
+
+def uncertainty_step(losses: Tensor, state: UncertaintyState, lr: float) -> tuple[Tensor, UncertaintyState]:
+    """The weights e^{-s} [T] for ``losses`` [T], and s after one Adam step (betas 0.9 and 0.999)."""
+    weights = (-state.log_variance).exp()
+    gradient = 1 - weights * losses
+    steps = state.steps + 1
+    first = 0.9 * state.first + 0.1 * gradient
+    second = 0.999 * state.second + 0.001 * gradient**2
+    step = (first / (1 - 0.9**steps)) / ((second / (1 - 0.999**steps)).sqrt() + 1e-8)
+    return weights, UncertaintyState(state.log_variance - lr * step, first, second, steps)
