@@ -15,7 +15,7 @@ import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor
 
-from mtl.metrics import Metric
+from mtl.metrics import R2, Metric
 from mtl.names import check_name
 
 MISSING = -1  # the class index of a label that is not there; float targets use NaN
@@ -238,7 +238,7 @@ class Regression:
             Metric("rmse", self.unit, False, partial(torchmetrics.MeanSquaredError, squared=False)),
             Metric("mae", self.unit, False, torchmetrics.MeanAbsoluteError),
         )
-        return always if self.size > 1 else (*always, Metric("r2", "fraction", True, torchmetrics.R2Score))
+        return always if self.size > 1 else (*always, Metric("r2", "fraction", True, R2))
 
     def check(self, target: Tensor, rows: int) -> None:
         """Raise unless ``target`` is float [rows, size] (or [rows] for one value) without infinities."""
@@ -293,7 +293,7 @@ def _count_or_names(what: str, value: int | tuple[str, ...] | list[str], least: 
 def mean_loss(task: Task, output: Tensor, target: Tensor) -> Tensor | None:
     """The mean loss over the labels that are there, [] with a graph; None where the batch has no label.
 
-    >>> mean_loss(Regression("y"), torch.tensor([[3.0]]), torch.tensor([math.nan])) is None
+    >>> mean_loss(Regression("y"), torch.tensor([[3.0]]), torch.tensor([float('nan')])) is None
     True
     """
     total, count = task.loss_sum(output, target)

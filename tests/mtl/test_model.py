@@ -95,8 +95,16 @@ def test_features_of_the_wrong_shape_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["timm/resnet10t", "timm/mobilenetv3_small_050", "timm/vit_tiny_patch16_224", "torchvision/resnet18"]
-    + ["torchvision/mobilenet_v2", "torchvision/vgg11", "torchvision/densenet121", "torchvision/vit_b_16"],
+    [
+        "timm/resnet10t",
+        "timm/mobilenetv3_small_050",
+        "timm/vit_tiny_patch16_224",
+        "torchvision/resnet18",
+        "torchvision/mobilenet_v2",
+        "torchvision/vgg11",
+        "torchvision/densenet121",
+        "torchvision/vit_b_16",
+    ],
 )
 def test_out_features_is_what_comes_out(name: str) -> None:
     """timm's num_features is not what its MobileNetV3 gives: head_hidden_size is."""

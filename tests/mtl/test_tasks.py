@@ -116,7 +116,7 @@ def test_targets_that_do_not_fit(task: mtl.Task, target: torch.Tensor, message: 
 
 
 def test_target_types() -> None:
-    with pytest.raises(TypeError, match="class targets must be integers, got torch.float32"):
+    with pytest.raises(TypeError, match=r"class targets must be integers, got torch\.float32"):
         mean_loss(TASKS[0], torch.zeros(2, 3), torch.zeros(2))
     with pytest.raises(TypeError, match="must be float"):
         mean_loss(TASKS[2], torch.zeros(2, 2), torch.zeros(2, 2, dtype=torch.long))
