@@ -1,0 +1,42 @@
+"""Attribution methods by name: each a frozen dataclass of options, called with scores and inputs."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from explain.methods.controls import Image, Random
+from explain.methods.grad_cam import GradCam
+from explain.methods.gradients import Gradient, InputTimesGradient, SmoothGrad
+from explain.methods.integrated import IntegratedGradients
+from explain.methods.occlusion import Occlusion
+from explain.targets import Scorer
+
+
+class Method(Protocol):
+    """What a method is: options, and a call that gives K signed maps."""
+
+    def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
+        """K maps [B, *S], in the order of ``scorer.tasks``.
+
+        Args:
+            scorer: the scores [B, K] of inputs [B, *S].
+            inputs: one micro-batch, float and finite.
+            first: the place of inputs[0] in the whole batch.
+            seed: for `explain.batching.noise_like`.
+        """
+        ...
+
+
+METHODS: dict[str, type[Any]] = {
+    "gradient": Gradient,
+    "input_x_gradient": InputTimesGradient,
+    "integrated_gradients": IntegratedGradients,
+    "smoothgrad": SmoothGrad,
+    "occlusion": Occlusion,
+    "grad_cam": GradCam,
+    # controls
+    "random": Random,
+    "image": Image,
+}
