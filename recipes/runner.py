@@ -153,20 +153,31 @@ def run_directory(
         data={data.name: f"sha256:{data.fingerprint()}"},
         selection=selection,
         tuning_budget=recipe.TUNING,
+        device=_device(job),
     ) as run:
         yield run
 
 
+def _device(job: Job) -> dict[str, Any]:
+    """What the run computes on, for its record."""
+    import torch
+
+    device = torch.device(job.options.device)
+    name = {"accelerator": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    return {"device": str(device), "threads": job.threads, **name}
+
+
 def describe(task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = ()) -> dict[str, Any]:
     """A task as the report needs it: name, kind, classes, and metrics with unit and direction."""
-    metrics = [(m.name, m.unit, m.higher_is_better) for m in task.metrics]
+    metrics = [(m.name, m.unit, m.higher_is_better, False) for m in task.metrics]
+    shown_only = [("loss", task.loss_unit, False), *extra_metrics]  # no part of the relative improvement
     return {
         "name": task.name,
         "kind": task.kind,
         "classes": list(task.class_names),
         "metrics": [
-            {"name": name, "unit": unit, "higher_is_better": better}
-            for name, unit, better in [*metrics, ("loss", task.loss_unit, False), *extra_metrics]
+            {"name": name, "unit": unit, "higher_is_better": better, "diagnostic": diagnostic}
+            for name, unit, better, diagnostic in [*metrics, *((*m, True) for m in shown_only)]
         ],
     }
 

@@ -1,0 +1,290 @@
+"""The writer of run directories (`reports.reading` is the reader). Plain files, so that a report needs no torch.
+
+```
+run.json        what ran, where and how it ended         config.yaml     the resolved options
+metrics.jsonl   step, epoch, split, task, metric, value  dynamics.npz    gradients over training
+attributions/   examples.npz, <method>/<task>.npz + .json, scores.csv
+summary.json    written last: its absence means unfinished
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import time
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from reports.provenance import commit, hardware, versions
+
+SCHEMA = 1
+COLUMNS = ["step", "epoch", "split", "task", "metric", "value"]
+
+
+class RunWriter:
+    """Write one run, from its start to its end, as a context manager.
+
+    ``run.json`` says ``running`` from the start; leaving the block says ``done`` after `finish`, ``interrupted`` after
+    Ctrl-C, else ``failed`` with the error. Exceptions pass through.
+
+    Args:
+        folder: absent or empty; made with its parents.
+        experiment: ``name``, ``question`` (one sentence), ``baseline`` and ``reference``: the variants that Δm is
+            measured against and that is the plain sum; either may be None.
+        variant, seed: which run of the experiment.
+        tasks: for each ``name``, ``kind``, ``classes`` and ``metrics`` (``name``, ``unit``, ``higher_is_better``), the
+            main one first; with ``diagnostic: True`` a metric is shown and takes no part in Δm.
+        config: the resolved options, as plain values.
+        command: what was typed.
+        data: {data set: fingerprint}.
+        selection: the rule by which the checkpoint was chosen, in words.
+        tuning_budget: what was tuned, with how many trials, in words.
+        device: more about the hardware (device, accelerator, threads), added to what is found.
+
+    Raises:
+        ValueError: the folder is not empty, or not a folder.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "equal--s0"
+    >>> experiment = {"name": "toy", "question": "?", "baseline": None, "reference": None}
+    >>> with RunWriter(folder, experiment=experiment, variant="equal", seed=0, tasks=[], config={}, command=[],
+    ...                data={}, selection="the last step", tuning_budget="none") as run:
+    ...     run.log([{"step": 1, "epoch": 1, "split": "test", "task": "a", "metric": "accuracy", "value": 0.5}])
+    ...     run.finish(summary={})
+    >>> sorted(file.name for file in folder.iterdir())
+    ['config.yaml', 'metrics.jsonl', 'run.json', 'summary.json']
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        experiment: Mapping[str, str | None],
+        variant: str,
+        seed: int,
+        tasks: Sequence[Mapping[str, Any]],
+        config: Mapping[str, Any],
+        command: Sequence[str],
+        data: Mapping[str, str],
+        selection: str,
+        tuning_budget: str,
+        device: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise ValueError(
+                f"the run folder {self.folder} is not empty; choose another (nothing was changed)"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._config = dict(config)
+        self._start = time.monotonic()
+        self._summary: dict[str, Any] | None = None
+        self._metrics: TextIO | None = None
+        head, dirty = commit(Path.cwd())
+        self._info: dict[str, Any] = {
+            "schema": SCHEMA,
+            "status": "running",
+            "experiment": dict(experiment),
+            "variant": variant,
+            "seed": seed,
+            "tasks": [dict(task) for task in tasks],
+            "command": list(command),
+            "data": dict(data),
+            "selection": selection,
+            "tuning_budget": tuning_budget,
+            "commit": head,
+            "dirty": dirty,
+            "versions": versions(),
+            "hardware": hardware() | dict(device or {}),
+            "pid": os.getpid(),
+            "start": _now(),
+        }
+
+    def __enter__(self) -> RunWriter:
+        self._write_info()
+        text = yaml.safe_dump(self._config, sort_keys=False, allow_unicode=True, width=10_000)
+        _write(self.folder / "config.yaml", text)
+        self._metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+        if kind is None and self._summary is not None:
+            _write_json(self.folder / "summary.json", self._summary)
+            self._info["status"] = "done"
+        elif kind is None:
+            self._info |= {"status": "failed", "error": "the run ended without a call of finish()"}
+        elif issubclass(kind, KeyboardInterrupt):
+            self._info |= {"status": "interrupted", "error": "interrupted (Ctrl-C)"}
+        else:
+            lines = str(error).splitlines() or [""]
+            self._info |= {
+                "status": "failed",
+                "error": f"{kind.__name__}: {lines[0]}",
+                "traceback": "".join(traceback.format_exception(kind, error, trace)),
+            }
+        self._info |= {"end": _now(), "wall_s": time.monotonic() - self._start}
+        self._write_info()
+
+    def log(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append records (step, epoch, split, task, metric, value) and flush them."""
+        if self._metrics is None:
+            raise ValueError("log() works inside `with RunWriter(...) as run:`")
+        for record in records:
+            if set(record) != set(COLUMNS):
+                raise ValueError(f"a record has the fields {COLUMNS}, got {sorted(record)}")
+            self._metrics.write(json.dumps(_plain(record), allow_nan=False) + "\n")
+        self._metrics.flush()
+
+    def dynamics(
+        self, step: Any, tasks: Sequence[str], groups: Sequence[str] = (), **arrays: np.ndarray
+    ) -> None:
+        """Write losses, weights, norms [n, T], cosines [n, T, T], group_cosines [n, G, T, T] at ``step`` [n]."""
+        known = {"losses": 2, "weights": 2, "norms": 2, "cosines": 3, "group_cosines": 4}
+        for name, array in arrays.items():
+            if name not in known:
+                raise ValueError(f"dynamics has no array '{name}'; known: {', '.join(known)}")
+            if np.ndim(array) != known[name] or len(array) != len(step):
+                raise ValueError(
+                    f"dynamics: {name} must have {known[name]} axes, the first of {len(step)} steps"
+                )
+        names = {"tasks": np.array(list(tasks), dtype=str), "groups": np.array(list(groups), dtype=str)}
+        _write_npz(self.folder / "dynamics.npz", step=np.asarray(step), **names, **arrays)
+
+    def save_examples(
+        self,
+        inputs: np.ndarray,
+        masks: Mapping[str, np.ndarray],
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
+        """Store the inputs that every map of this run explains, [N, C, H, W] or [N, F], and masks {task: [N, H, W]}."""
+        for task, mask in masks.items():
+            if mask.shape != (len(inputs), *inputs.shape[-2:]):
+                raise ValueError(
+                    f"the mask of '{task}' must be [N, H, W] like the inputs, got {list(mask.shape)}"
+                )
+        if feature_names is not None and len(feature_names) != inputs.shape[1]:
+            raise ValueError(f"feature_names must be {inputs.shape[1]}, got {len(feature_names)}")
+        arrays = {f"mask_{i}": np.asarray(mask, dtype=bool) for i, mask in enumerate(masks.values())}
+        _write_npz(
+            self.folder / "attributions" / "examples.npz",
+            inputs=inputs,
+            mask_tasks=np.array(list(masks), dtype=str),
+            feature_names=np.array(list(feature_names or []), dtype=str),
+            **arrays,
+        )
+
+    def save_attribution(
+        self,
+        method: str,
+        task: str,
+        *,
+        maps: np.ndarray,
+        prediction: np.ndarray,
+        label: np.ndarray,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store the signed maps [N, H, W] (channels summed) or [N, F] of the examples, in their order."""
+        if not len(maps) == len(prediction) == len(label):
+            raise ValueError(
+                "maps, prediction and label must have one row an example, "
+                f"got {len(maps)}, {len(prediction)}, {len(label)}"
+            )
+        file = self.folder / "attributions" / safe_name(method) / f"{safe_name(task)}.npz"
+        _write_npz(
+            file,
+            maps=np.asarray(maps, dtype=np.float32),
+            prediction=np.asarray(prediction),
+            label=np.asarray(label),
+        )
+        _write_json(
+            file.with_suffix(".json"), {"method": method, "task": task, "details": dict(details or {})}
+        )
+
+    def save_scores(self, scores: pd.DataFrame) -> None:
+        """Store attribution scores: example, task, method, metric, region, map, value, higher_is_better."""
+        _write(self.folder / "attributions" / "scores.csv", scores.to_csv(index=False, lineterminator="\n"))
+
+    def cost(
+        self, *, train_s: float, step_s: float, steps: int, parameters: int, peak_memory_mib: float
+    ) -> None:
+        """Record seconds of training in all and a step, steps, trainable parameters and the peak of memory."""
+        self._info["cost"] = {
+            "train_s": train_s,
+            "step_s": step_s,
+            "steps": steps,
+            "parameters": parameters,
+            "peak_memory_mib": peak_memory_mib,
+        }
+        self._write_info()
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Say that the run is complete; ``summary.json`` is written when the block ends."""
+        self._summary = dict(summary)
+
+    def _write_info(self) -> None:
+        _write_json(self.folder / "run.json", self._info)
+
+
+def safe_name(name: str) -> str:
+    """A file name for any text: itself where it is plain, else cleaned and with a hash.
+
+    >>> safe_name("left"), safe_name("../x")
+    ('left', '.._x-d6b96a97')
+    """
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:60]
+    if clean == name and not clean.startswith("."):
+        return clean
+    return f"{clean}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become the words "nan", "inf", "-inf", which float() reads back."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    _write(file, json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write(file: Path, text: str) -> None:
+    """Write whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(file.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
+
+
+def _write_npz(file: Path, **arrays: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(file.name + ".tmp")
+    with temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+    temporary.replace(file)

@@ -1,0 +1,195 @@
+"""The answer in words, from the same numbers as the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reports.statistics import Estimate, difference, holm, mean_interval
+from reports.tables import Experiment, by_seed, select
+from reports.wording import count, figure, interval, joined, p_value
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One answer: a heading, what was found, and whether it is ``good``, ``bad`` or ``open``."""
+
+    heading: str
+    text: str
+    tone: str
+
+
+def findings(experiment: Experiment) -> list[Finding]:
+    """What the runs say about sharing, balancing, and where each task looks; nothing that no finished run supports."""
+    if not experiment.done:
+        return [Finding("No result", "No run finished; see the runs at the end of this page.", "bad")]
+    return [
+        *_scores(experiment),
+        *_sharing(experiment),
+        *_balancing(experiment),
+        *_evidence(experiment),
+    ]
+
+
+def _scores(experiment: Experiment) -> list[Finding]:
+    """Where no variant is a baseline of one model a task: the main metric of each variant."""
+    if experiment.baseline is not None:
+        return []
+    found = []
+    for info in experiment.metrics:
+        if not info.main:
+            continue
+        parts = []
+        for variant in experiment.variants:
+            values = experiment.values(variant, info.task, info.name)
+            if values:
+                from_seeds = _mean(values)
+                parts.append(f"{variant}: {interval(from_seeds, info.unit)}")
+        better = "higher" if info.higher_is_better else "lower"
+        unit = "" if info.unit == "fraction" else f", in {info.unit}"
+        found.append(
+            Finding(f"{info.task}: {info.name}", f"{'; '.join(parts)} ({better} is better{unit}).", "open")
+        )
+    return found
+
+
+def _sharing(experiment: Experiment) -> list[Finding]:
+    base, plain = experiment.baseline, experiment.reference
+    shared = [v for v in experiment.variants if v != base and experiment.of(v)]
+    if base is None or not shared:
+        return []
+    chosen = plain if plain in shared else shared[0]
+    comparison = experiment.compare(chosen, base)
+    gain = comparison.over_tasks
+    heading = {1: "Sharing helped", -1: "Sharing hurt", 0: "Sharing: no significant difference"}[gain.sign]
+    text = f"{chosen} against {base}: Δm {interval(gain, 'fraction', signed=True)} ({_basis(gain)})."
+    if gain.sign == 0:
+        text += f" {_power(gain)}"
+    if _disagree(gain, comparison.over_metrics):
+        text += (
+            " Averaged over metrics instead of tasks, Δm has the other sign "
+            f"({interval(comparison.over_metrics, 'fraction', signed=True)})."
+        )
+    worse = [task for task, estimate in comparison.by_task.items() if estimate.sign < 0]
+    if worse:
+        text += f" Significantly worse: {joined(worse)}."
+    if comparison.undefined:
+        text += f" Left out, for the base is zero or changes its sign: {joined(comparison.undefined)}."
+    ours, theirs = experiment.cost(chosen, "parameters").mean, experiment.cost(base, "parameters").mean
+    if ours > 0 and theirs > 0:
+        text += f" The shared model has {figure(ours / theirs, 'fraction')} of the parameters."
+    return [Finding(heading, text, {1: "good", -1: "bad", 0: "open"}[gain.sign])]
+
+
+def _balancing(experiment: Experiment) -> list[Finding]:
+    plain = experiment.reference
+    if plain is None or experiment.baseline is None:
+        return []
+    others = [v for v in experiment.variants if v not in (plain, experiment.baseline) and experiment.of(v)]
+    if not others:
+        return []
+    gains = {variant: experiment.compare(variant, plain).over_tasks for variant in others}
+    adjusted = dict(zip(others, holm([gain.p for gain in gains.values()]), strict=True))
+    better = [v for v in others if gains[v].mean > 0 and adjusted[v] < 0.05]
+    worse = [v for v in others if gains[v].mean < 0 and adjusted[v] < 0.05]
+
+    def told(variant: str) -> str:
+        cost = experiment.cost(variant, "step_s").mean / experiment.cost(plain, "step_s").mean
+        time = f", {cost:.2g} times the time a step" if cost > 0 else ""
+        gain = interval(gains[variant], "fraction", signed=True)
+        return f"{variant} {gain} (Holm-adjusted p {p_value(adjusted[variant])}{time})"
+
+    found = []
+    if better:
+        text = f"Δm against the plain sum ({plain}): {'; '.join(map(told, better))}."
+        found.append(Finding("Balancing helped beyond the plain sum", text, "good"))
+    else:
+        best = max(others, key=lambda v: gains[v].mean if gains[v].mean == gains[v].mean else float("-inf"))
+        text = (
+            f"Of {count(len(others), 'method')}, the best by its mean is {told(best)}. {_power(gains[best])}"
+        )
+        found.append(Finding(f"No significant gain over the plain sum ({plain})", text, "open"))
+    if worse:
+        found.append(Finding("Worse than the plain sum", f"Δm: {'; '.join(map(told, worse))}.", "bad"))
+    return found
+
+
+def _evidence(experiment: Experiment) -> list[Finding]:
+    """For each method: the mass in the task's own mask against a random map, the image, and the other tasks' masks."""
+    frame = select(experiment.localisation(), metric="relevance_mass")
+    variant = experiment.reference or (experiment.variants[0] if experiment.variants else "")
+    if len(select(frame, variant=variant)) == 0:
+        variant = next(iter(frame["variant"]), "")
+    frame = select(frame, variant=variant)
+    found = []
+    for method in dict.fromkeys(frame["method"]):
+        part = select(frame, method=method)
+        own = part[part["region"] == part["task"]]
+        mass = {kind: _over_tasks(select(own, map=kind)) for kind in ("given", "random", "image")}
+        if not mass["given"]:
+            continue
+        above_random = difference(mass["given"], mass["random"])
+        above_image = difference(mass["given"], mass["image"])
+        text = (
+            f"{variant}: {interval(_mean(mass['given']), 'fraction')} of the relevance lies in the task's own region, "
+            f"{figure(_mean(mass['random']).mean, 'fraction')} for a random map, "
+            f"{figure(_mean(mass['image']).mean, 'fraction')} for the image itself"
+        )
+        other = _over_tasks(select(part[part["region"] != part["task"]], map="given"))
+        own_over_other = None
+        if other:
+            text += f"; {figure(_mean(other).mean, 'fraction')} lies in the other tasks' regions"
+            own_over_other = difference(mass["given"], other)
+        found.append(Finding(*_judged(method, text, above_random, above_image, own_over_other)))
+    return found
+
+
+def _judged(
+    method: str, text: str, above_random: Estimate, above_image: Estimate, own_over_other: Estimate | None
+) -> tuple[str, str, str]:
+    if not above_random.has_interval:
+        return f"{method}: one seed, no conclusion", f"{text}.", "open"
+    if above_random.sign <= 0:
+        return f"{method}: no better than a random map", f"{text}.", "bad"
+    if own_over_other is not None and own_over_other.sign <= 0:
+        return (
+            f"{method}: does not tell the tasks apart",
+            f"{text}: above a random map, but no more in the own region than in the others'.",
+            "bad",
+        )
+    heading = (
+        f"{method}: each task looks at its own region" if own_over_other else f"{method}: above a random map"
+    )
+    image = {
+        1: "More than the image itself has there.",
+        0: "Not distinguishable from the image itself.",
+        -1: "The image itself has more of its brightness there: the map is spread wider than the ink.",
+    }[above_image.sign]
+    return heading, f"{text}. {image}", "good"
+
+
+def _over_tasks(frame: pd.DataFrame) -> dict[int, float]:
+    """{seed: mean over tasks and regions}."""
+    return by_seed(frame.groupby("seed", sort=True)["value"].mean().reset_index())
+
+
+def _mean(values: dict[int, float]) -> Estimate:
+    return mean_interval(list(values.values()))
+
+
+def _basis(gain: Estimate) -> str:
+    return f"{count(gain.n, 'seed')}, {'paired by seed' if gain.paired else 'not paired, Welch'}; positive is better"
+
+
+def _power(gain: Estimate) -> str:
+    if not gain.has_interval:
+        return "One seed allows no interval; run more seeds."
+    return (
+        "That is not the same as equal: "
+        f"{count(gain.n, 'seed')} would find a difference of {figure(gain.detectable, 'fraction')} in 4 of 5 cases."
+    )
+
+
+def _disagree(one: Estimate, other: Estimate) -> bool:
+    return one.mean * other.mean < 0
