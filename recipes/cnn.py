@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recipes.config import RunOptions, above_zero, at_least, chosen
 
@@ -57,10 +57,10 @@ def train(job: Job) -> None:
     from recipes.record import record_explanations, record_fit
     from recipes.runner import run_directory
 
-    options = job.options
+    options: Options = job.options
     data = mtl.dataset("mnist5k")
     if job.variant == "article":
-        how = {
+        how: dict[str, Any] = {
             "steps": 10,
             "batch_size": len(data.train),
             "optimizer": "sgd",

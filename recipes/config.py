@@ -174,7 +174,7 @@ def above_zero(options: Any, *names: str) -> None:
 
 def _comments(options: type) -> dict[str, str]:
     """Each field's docstring: the string literal below it, which tyro shows in ``--help`` too."""
-    comments = {} if options.__base__ in (object, None) else _comments(typing.cast(type, options.__base__))
+    comments = {} if options.__base__ in (object, None) else _comments(options.__base__)
     source = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(options))).body[0])
     for field, after in zip(source.body, source.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recipes.config import RunOptions, above_zero, at_least, chosen
 
@@ -57,7 +57,7 @@ def train(job: Job) -> None:
     from recipes.record import record_fit
     from recipes.runner import run_directory
 
-    options = job.options
+    options: Options = job.options
     data = mtl.dataset("diabetes")
     whole, decay = job.variant == "full_batch", job.variant == "stochastic_decay"
     design = torch.cat([data.train.inputs, torch.ones(len(data.train), 1)], dim=1).double()
@@ -67,8 +67,7 @@ def train(job: Job) -> None:
         """|parameters - solution| / |solution|, over the ten weights and the intercept."""
         found = torch.cat([p.detach().flatten() for p in model.heads.parameters()]).double().cpu()
         error = float((found - solution).norm() / solution.norm())
-        row = {"step": step, "epoch": 0, "split": "train", "task": "progression"}
-        return [mtl.Record(**row, metric="parameter_error", value=error)]
+        return mtl.rows({"progression": {"parameter_error": error}}, step, epoch=0, split="train")
 
     extra = [("parameter_error", "relative", False), ("attribution_error", "points", False)]
     with run_directory(job, data, "the last step", extra) as run:
@@ -96,22 +95,20 @@ def train(job: Job) -> None:
             seed=job.seed,
         )
 
-        weights = model.heads[0].weight.detach()[0].cpu()  # [10]
+        weights = next(model.heads.parameters()).detach()[0].cpu()  # [10]
         mean = data.train.inputs.mean(dim=0)
-        closed = {
-            "input_x_gradient": lambda x: weights * x,
-            "integrated_gradients": lambda x: weights * (x - mean),
-        }
+        x = data.test.inputs
+        exact = {"input_x_gradient": weights * x, "integrated_gradients": weights * (x - mean)}
         test = data.test.inputs.to(job.options.device)
         shown = slice(0, options.examples)
         run.save_examples(
             inputs=data.test.inputs[shown].numpy(), masks={}, feature_names=list(data.feature_names)
         )
         gap = 0.0
-        for method, exact in closed.items():
-            baseline = {"baseline": mean.to(test)} if method == "integrated_gradients" else {}
-            maps = explain.saliency(model, test, "progression", method=method, **baseline).cpu()
-            gap = max(gap, float((maps - exact(data.test.inputs)).abs().max()))
+        for method, expected in exact.items():
+            how: dict[str, Any] = {"baseline": mean} if method == "integrated_gradients" else {}
+            maps = explain.saliency(model, test, "progression", method=method, **how).cpu()
+            gap = max(gap, float((maps - expected).abs().max()))
             run.save_attribution(
                 method,
                 "progression",

@@ -63,7 +63,7 @@ def train(job: Job) -> None:
     from recipes.record import record_explanations, record_fit
     from recipes.runner import run_directory
 
-    options = job.options
+    options: Options = job.options
     data = mtl.dataset("multimnist", train=options.train)
     single = job.variant == "single"
     groups = [(task,) for task in data.tasks] if single else [data.tasks]

@@ -29,7 +29,7 @@ class Job:
     """One run: a recipe's variant with one seed, written to ``folder``."""
 
     recipe: str
-    options: RunOptions
+    options: Any  # the recipe's own Options
     variant: str
     seed: int
     folder: Path
@@ -184,7 +184,7 @@ def describe(task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = ()) -> 
 
 def _run_all(jobs: list[Job], workers: int, say: Say) -> int:
     """Keep ``workers`` processes busy until the jobs are done; 1 where one failed."""
-    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+    context: Any = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
     if sys.platform != "win32":
         # the server imports torch once; each run is then a fork of it, with a memory peak of its own
         context.set_forkserver_preload(["torch", "mtl", "explain", "reports"])

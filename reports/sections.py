@@ -54,7 +54,8 @@ def scores(experiment: Experiment) -> Section:
     if experiment.scores.empty:
         return Section(missing="no finished run has scores")
     main = [info for info in experiment.metrics if info.main]
-    splits = sorted(set(experiment.scores["split"]))
+    shown = experiment.scores["metric"].isin([info.name for info in main])
+    splits = sorted(map(str, experiment.scores.loc[shown, "split"].unique()))
     caption = f"Score on the {' and '.join(splits)} split: mean and 95% t-interval over seeds."
     rows = []
     for variant in experiment.variants:
@@ -316,7 +317,7 @@ def provenance(runs: Sequence[Run]) -> tuple[Table, list[tuple[str, list[tuple[s
         for run in runs
     ]  # fmt: skip
     columns = ["run", "variant", "seed", "status", "start (UTC)", "wall [s]", "remarks"]
-    table = Table(f"{count(len(runs), 'run')}", columns, rows)
+    table = Table(f"{count(len(runs), 'run')}", columns, rows, labels=4)
     facts = [
         ("Command", [" ".join(map(str, run.info["command"])) for run in runs]),
         ("Commit", [_commit(run.info) for run in runs]),

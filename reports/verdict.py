@@ -33,12 +33,12 @@ def findings(experiment: Experiment) -> list[Finding]:
 
 
 def _scores(experiment: Experiment) -> list[Finding]:
-    """Where no variant is a baseline of one model a task: the main metric of each variant."""
+    """Where no variant is a baseline of one model a task: the main metric of each variant, and the recipe's own."""
     if experiment.baseline is not None:
         return []
     found = []
     for info in experiment.metrics:
-        if not info.main:
+        if info.name == "loss" or not (info.main or info.diagnostic):
             continue
         parts = []
         for variant in experiment.variants:

@@ -31,7 +31,10 @@ def test_the_designs_snippet(tmp_path: Path) -> None:
     model = mtl.MultiTaskModel(mtl.backbone("cnn", in_channels=1, image_size=36), tasks)
     assert isinstance(model.heads, torch.nn.ModuleList)
     outputs = model(images)
-    assert {name: list(output.shape) for name, output in outputs.items()} == {"left": [8, 10], "right": [8, 10]}
+    assert {name: list(output.shape) for name, output in outputs.items()} == {
+        "left": [8, 10],
+        "right": [8, 10],
+    }
 
     balancer = mtl.Balancer("upgrad")
     assert "upgrad" in mtl.BALANCERS
@@ -46,7 +49,10 @@ def test_the_designs_snippet(tmp_path: Path) -> None:
     assert result.steps == 5
 
     maps = explain.saliency(model, images)
-    assert {name: list(m.shape) for name, m in maps.items()} == {"left": [8, 1, 36, 36], "right": [8, 1, 36, 36]}
+    assert {name: list(m.shape) for name, m in maps.items()} == {
+        "left": [8, 1, 36, 36],
+        "right": [8, 1, 36, 36],
+    }
     one = explain.saliency(model, images, task="left", method="integrated_gradients")
     assert one.shape == images.shape
     timm_model = mtl.backbone("timm/resnet10t")
@@ -62,13 +68,31 @@ def test_the_designs_snippet(tmp_path: Path) -> None:
         variant="upgrad",
         seed=0,
         tasks=[
-            {"name": t.name, "kind": t.kind, "classes": list(t.class_names), "metrics": [
-                {"name": m.name, "unit": m.unit, "higher_is_better": m.higher_is_better} for m in t.metrics
-            ]} for t in tasks
+            {
+                "name": t.name,
+                "kind": t.kind,
+                "classes": list(t.class_names),
+                "metrics": [
+                    {"name": m.name, "unit": m.unit, "higher_is_better": m.higher_is_better}
+                    for m in t.metrics
+                ],
+            }
+            for t in tasks
         ],
-        config={}, command=[], data={}, selection=result.selection, tuning_budget="none",
+        config={},
+        command=[],
+        data={},
+        selection=result.selection,
+        tuning_budget="none",
     ) as run:
-        run.log(mtl.rows({t: {"accuracy": s["accuracy"]} for t, s in mtl.evaluate(model, data.test).items()}, 5, 5, "test"))
+        run.log(
+            mtl.rows(
+                {t: {"accuracy": s["accuracy"]} for t, s in mtl.evaluate(model, data.test).items()},
+                5,
+                5,
+                "test",
+            )
+        )
         run.finish(summary={})
     assert reports.build(tmp_path / "runs", out=tmp_path / "report.html").is_file()
 
@@ -102,7 +126,8 @@ def test_importing_changes_no_global_state() -> None:
 import os, random
 import matplotlib, numpy as np, torch
 def state():
-    return (os.environ.copy(), random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes(),
+    return (os.environ.copy(), random.getstate(), np.random.get_state()[1].tobytes(),
+            torch.get_rng_state().numpy().tobytes(),
             torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads(), matplotlib.rcParams.copy(),
             matplotlib.rcParams._get("backend"))
 before = state()

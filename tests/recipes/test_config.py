@@ -22,10 +22,14 @@ ROOT = Path(__file__).parents[2]
 @given(
     st.builds(
         Options,
-        out=st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\"), min_size=1).map(Path),
+        out=st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\"), min_size=1).map(
+            Path
+        ),
         seeds=st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True).map(tuple),
         workers=st.integers(0, 64),
-        variants=st.lists(st.sampled_from(["single", "no", "1e-3", "null"]), min_size=1, unique=True).map(tuple),
+        variants=st.lists(st.sampled_from(["single", "no", "1e-3", "null"]), min_size=1, unique=True).map(
+            tuple
+        ),
         lr=st.floats(1e-12, 1e12),
         steps=st.integers(1, 10**9),
     )

@@ -111,7 +111,18 @@ def test_ctrl_c_keeps_what_is_there(tmp_path: Path, signals: int) -> None:
 def test_a_killed_run_is_named_and_the_others_finish(tmp_path: Path) -> None:
     """SIGKILL to one run's process, as the kernel does when memory is out."""
     out = tmp_path / "runs"
-    line = ["linear_regression", "--out", str(out), "--seeds", "0", "1", "--workers", "1", "--variants", "full_batch"]
+    line = [
+        "linear_regression",
+        "--out",
+        str(out),
+        "--seeds",
+        "0",
+        "1",
+        "--workers",
+        "1",
+        "--variants",
+        "full_batch",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "recipes", *line, "--steps", "3000"],
         cwd=ROOT,
