@@ -248,9 +248,9 @@ def safe_name(name: str) -> str:
     ('left', '.._x-d6b96a97')
     """
     clean = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:60]
-    if clean == name and not clean.startswith("."):
+    if clean and clean == name and not clean.startswith("."):
         return clean
-    return f"{clean}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{clean or 'unnamed'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _now() -> str:
