@@ -74,7 +74,8 @@ def dots(values: Mapping[str, Sequence[float]], unit: str, chart: str) -> str:
                 axes.plot([estimate.low, estimate.high], [place + 0.2] * 2, color=style[name][0], linewidth=2)
             if isfinite(estimate.mean):
                 axes.plot(estimate.mean, place + 0.2, marker="D", markersize=5, color=style[name][0])
-        axes.set(ylabel="", xlabel="%" if unit == "fraction" else unit, ylim=(len(order) - 0.4, -0.6))
+        axes.set_yticks(range(len(order)), [_short(name) for name in order])
+        axes.set(ylabel="", xlabel="%" if unit == "fraction" else _short(unit), ylim=(len(order) - 0.4, -0.6))
         return _svg(figure, chart, f"{chart}: each seed, mean and 95% interval for {', '.join(order)}")
 
 
@@ -106,7 +107,7 @@ def curves(frame: pd.DataFrame, order: Sequence[str], unit: str, chart: str) -> 
                 axes.lines[-1].set_dashes(dashes)
             last = part[part["step"] == part["step"].max()]["value"].mean()
             ends.append(f"{name} ends at {last:.4g}")
-        axes.set(xlabel="step", ylabel="%" if unit == "fraction" else unit)
+        axes.set(xlabel="step", ylabel="%" if unit == "fraction" else _short(unit))
         if unit == "cosine":
             axes.axhline(0, color=INK, linewidth=0.8)
         return _svg(figure, chart, f"{chart} over training steps: {'; '.join(ends)}")
@@ -119,9 +120,14 @@ def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], chart:
         seaborn.heatmap(
             pd.DataFrame(values), vmin=-1, vmax=1, cmap="RdBu", annot=True, fmt=".2f", cbar=False, ax=axes
         )
-        axes.set_xticklabels(columns, rotation=20, ha="right")
-        axes.set_yticklabels(rows, rotation=0)
+        axes.set_xticklabels([_short(name) for name in columns], rotation=20, ha="right")
+        axes.set_yticklabels([_short(name) for name in rows], rotation=0)
         return _svg(figure, chart, f"{chart}: mean cosines of {', '.join(rows)} for {', '.join(columns)}")
+
+
+def _short(name: str) -> str:
+    """A label that leaves room for the chart; the whole name is in the legend and the accessible name."""
+    return name if len(name) <= 22 else f"{name[:21]}…"
 
 
 def _panel(height: float) -> tuple[Figure, Axes]:

@@ -84,7 +84,9 @@ def gallery(runs: Sequence[Run], classes: dict[str, list[str]]) -> Gallery:
             kept.append((run, maps))
         else:
             notes.append(f"{run.variant}: left out, for its maps explain other inputs")
-    methods = list(dict.fromkeys(a.method for _, maps in kept for a in maps))
+    scored = [str(method) for run, _ in kept for method in run.scores["method"]]  # in the order of the run
+    saved = [a.method for _, maps in kept for a in maps]
+    methods = [method for method in dict.fromkeys([*scored, *saved]) if method in saved]
     per_example = sum(len(maps) for _, maps in kept)
     count = max(1, min(len(first.inputs), MAX_MAPS // per_example))
     if count < len(first.inputs):

@@ -199,7 +199,7 @@ def conflict(experiment: Experiment) -> Section:
     ]
     summary = pd.DataFrame(told, columns=["variant", "seed", "pair", "mean", "negative"])
     cells = [
-        [str(variant), str(pair), interval(mean_interval(list(part["mean"]))),
+        [str(variant), str(pair), interval(mean_interval(list(part["mean"])), "cosine"),
          interval(mean_interval(list(part["negative"])), "fraction")]
         for (variant, pair), part in summary.groupby(["variant", "pair"], sort=False)
     ]  # fmt: skip

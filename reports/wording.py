@@ -17,6 +17,8 @@ def figure(value: float, unit: str = "") -> str:
         return "n/a"
     if unit == "fraction":
         return f"{100 * value:.1f}%"
+    if unit == "cosine":
+        return f"{value:.2f}"
     if value and abs(value) < 1e-3:
         return f"{value:.1e}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

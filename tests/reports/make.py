@@ -49,7 +49,13 @@ def write_run(
     rng = np.random.default_rng(seed)
     with RunWriter(
         folder,
-        experiment={"name": "toy", "question": QUESTION, "baseline": "single", "reference": "equal", **(experiment or {})},
+        experiment={
+            "name": "toy",
+            "question": QUESTION,
+            "baseline": "single",
+            "reference": "equal",
+            **(experiment or {}),
+        },
         variant=variant,
         seed=seed,
         tasks=tasks or [describe(name, dict.fromkeys(test[name], True)) for name in names],
@@ -60,7 +66,13 @@ def write_run(
         tuning_budget="none",
     ) as run:
         for step in (1, 2):
-            run.log(rows({t: {m: v - 0.1 / step for m, v in s.items()} for t, s in test.items()}, step, "validation"))
+            run.log(
+                rows(
+                    {t: {m: v - 0.1 / step for m, v in s.items()} for t, s in test.items()},
+                    step,
+                    "validation",
+                )
+            )
         run.log(rows(test, 2, "test"))
         T = len(names)
         if T > 1 and variant != "single":
@@ -97,8 +109,8 @@ def _write_maps(
         for region in masks:
             values = {"given": own if region == task else 0.2, "random": 0.15, "image": 0.3}
             scores += [
-                dict(example=i, task=task, method="gradient", metric=metric, region=region, map=kind,
-                     value=value + 0.01 * rng.random(), higher_is_better=region == task)
+                {"example": i, "task": task, "method": "gradient", "metric": metric, "region": region, "map": kind,
+                     "value": value + 0.01 * rng.random(), "higher_is_better": region == task}
                 for i in range(n) for kind, value in values.items() for metric in ("relevance_mass", "pointing_game")
             ]  # fmt: skip
     if scores:

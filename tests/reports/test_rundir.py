@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports import RunWriter, read_run, read_runs
 from recipes.config import load_yaml
 from recipes.multimnist import Options
+from reports import RunWriter, read_run, read_runs
 from tests.reports.make import rows, write_run
 
 
@@ -74,9 +74,14 @@ def test_run_json_is_there_from_the_start(tmp_path: Path) -> None:
 def test_an_exception_is_recorded_and_passes_through(
     tmp_path: Path, error: BaseException, status: str, told: str
 ) -> None:
-    with pytest.raises(type(error)), writer(tmp_path / "run") as run:
-        run.log(rows({"a": {"accuracy": 0.5}}, 1, "validation"))
-        raise error
+
+    def work() -> None:
+        with writer(tmp_path / "run") as run:
+            run.log(rows({"a": {"accuracy": 0.5}}, 1, "validation"))
+            raise error
+
+    with pytest.raises(type(error)):
+        work()
     found = read_run(tmp_path / "run")
     assert found.status == status
     assert told in found.info["error"]
@@ -123,7 +128,9 @@ def test_wrong_records_are_named(tmp_path: Path) -> None:
         run.finish({})
 
 
-@pytest.mark.parametrize("name", ["../../escape", "a/b", "<img src=x onerror=alert(1)>", "é" * 100, ".hidden", ""])
+@pytest.mark.parametrize(
+    "name", ["../../escape", "a/b", "<img src=x onerror=alert(1)>", "é" * 100, ".hidden", ""]
+)
 def test_hostile_names_stay_inside_and_come_back(tmp_path: Path, name: str) -> None:
     with writer(tmp_path / "run") as run:
         one = np.ones((1, 2, 2))
@@ -162,7 +169,15 @@ def test_torn_and_missing_files_become_remarks(tmp_path: Path, name: str, how: s
     else:
         (folder / name).write_text(TORN[name])
     run = read_run(folder)
-    read = [run.metrics, run.dynamics, run.summary, run.config, run.scores, run.examples, list(run.attributions())]
+    read = [
+        run.metrics,
+        run.dynamics,
+        run.summary,
+        run.config,
+        run.scores,
+        run.examples,
+        list(run.attributions()),
+    ]
     assert len(read[0]) == (0 if (name, how) == ("metrics.jsonl", "missing") else 6)
     optional = how == "missing" and name in (
         "dynamics.npz", "attributions/scores.csv", "attributions/examples.npz", "attributions/gradient/left.json",
@@ -170,7 +185,9 @@ def test_torn_and_missing_files_become_remarks(tmp_path: Path, name: str, how: s
     assert bool(run.problems) != optional, run.problems
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"status": 3, "seed": "x", "tasks": [1, {"name": 2}]}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"status": 3, "seed": "x", "tasks": [1, {"name": 2}]}']
+)
 def test_a_torn_run_json_is_an_unfinished_run(tmp_path: Path, text: str) -> None:
     folder = write_run(tmp_path, "equal", 4, {"left": {"accuracy": 0.9}})
     (folder / "run.json").write_text(text)

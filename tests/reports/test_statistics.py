@@ -81,7 +81,9 @@ def test_the_detectable_difference_is_found_in_four_of_five_cases() -> None:
 @pytest.mark.parametrize(("value", "base", "higher", "gain"), [
     (0.9, 0.8, True, 0.125), (0.9, 0.8, False, -0.125), (-1.0, -2.0, True, 0.5), (-1.0, -2.0, False, -0.5),
 ])  # fmt: skip
-def test_relative_gain_is_positive_where_it_is_better(value: float, base: float, higher: bool, gain: float) -> None:
+def test_relative_gain_is_positive_where_it_is_better(
+    value: float, base: float, higher: bool, gain: float
+) -> None:
     assert relative_gain(value, base, higher) == pytest.approx(gain)
 
 

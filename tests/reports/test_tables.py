@@ -18,8 +18,20 @@ def test_delta_m_by_hand(tmp_path: Path) -> None:
     tasks = [describe("left"), describe("right", {"error": False})]
     for seed in (0, 1):
         scale = 1 + seed
-        write_run(tmp_path, "single", seed, {"left": {"accuracy": 0.4 * scale}, "right": {"error": 0.2 * scale}}, tasks=tasks)
-        write_run(tmp_path, "equal", seed, {"left": {"accuracy": 0.44 * scale}, "right": {"error": 0.16 * scale}}, tasks=tasks)
+        write_run(
+            tmp_path,
+            "single",
+            seed,
+            {"left": {"accuracy": 0.4 * scale}, "right": {"error": 0.2 * scale}},
+            tasks=tasks,
+        )
+        write_run(
+            tmp_path,
+            "equal",
+            seed,
+            {"left": {"accuracy": 0.44 * scale}, "right": {"error": 0.16 * scale}},
+            tasks=tasks,
+        )
     found = experiment(tmp_path).compare("equal", "single")
     assert found.over_tasks.mean == pytest.approx(0.15)
     assert found.by_task["left"].mean == pytest.approx(0.1)
@@ -33,8 +45,12 @@ def test_the_two_conventions_can_disagree_in_sign(tmp_path: Path) -> None:
     """One task of three metrics at +10%, one of one metric at -20%: tasks -5%, metrics +2.5%."""
     many = {"a": True, "b": True, "c": True}
     tasks = [describe("left", many), describe("right")]
-    write_run(tmp_path, "single", 0, {"left": dict.fromkeys(many, 0.5), "right": {"accuracy": 0.5}}, tasks=tasks)
-    write_run(tmp_path, "equal", 0, {"left": dict.fromkeys(many, 0.55), "right": {"accuracy": 0.4}}, tasks=tasks)
+    write_run(
+        tmp_path, "single", 0, {"left": dict.fromkeys(many, 0.5), "right": {"accuracy": 0.5}}, tasks=tasks
+    )
+    write_run(
+        tmp_path, "equal", 0, {"left": dict.fromkeys(many, 0.55), "right": {"accuracy": 0.4}}, tasks=tasks
+    )
     found = experiment(tmp_path).compare("equal", "single")
     assert found.over_tasks.mean == pytest.approx(-0.05)
     assert found.over_metrics.mean == pytest.approx(0.025)
@@ -53,7 +69,14 @@ def test_other_seeds_are_compared_unpaired_with_the_variance_of_both(tmp_path: P
 
 def test_the_loss_is_no_part_of_delta_m(tmp_path: Path) -> None:
     for variant, loss in (("single", 1.0), ("equal", 99.0)):
-        write_run(tmp_path, variant, 0, {"left": {"accuracy": 0.5, "loss": loss}}, tasks=[describe("left")], maps=False)
+        write_run(
+            tmp_path,
+            variant,
+            0,
+            {"left": {"accuracy": 0.5, "loss": loss}},
+            tasks=[describe("left")],
+            maps=False,
+        )
     assert experiment(tmp_path).compare("equal", "single").over_tasks.mean == 0
 
 
@@ -71,7 +94,9 @@ def test_seeds_are_the_units_of_localisation(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path, "equal", seed, {"left": {"accuracy": 0.5}, "right": {"accuracy": 0.5}})
     frame = experiment(tmp_path).localisation()
-    own = frame[(frame["region"] == frame["task"]) & (frame["map"] == "given") & (frame["metric"] == "relevance_mass")]
+    own = frame[
+        (frame["region"] == frame["task"]) & (frame["map"] == "given") & (frame["metric"] == "relevance_mass")
+    ]
     assert len(own) == 2 * 3  # tasks x seeds, whatever the number of examples
 
 
