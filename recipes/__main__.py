@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -45,12 +46,17 @@ def _main(arguments: list[str]) -> int:
     if print_config:
         print(dump_yaml(options), end="")
         return 0
-    from recipes.runner import run_recipe
+    from recipes.runner import interrupt_once, run_recipe
 
     # one thread pool a run: set before torch is imported, in this process and its children
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = ["python", "-m", "recipes", name, *rest]
-    return run_recipe(name, options, command=command, say=lambda line: print(line, flush=True))
+    before = signal.signal(signal.SIGINT, interrupt_once)
+    try:
+        return run_recipe(name, options, command=command, say=lambda line: print(line, flush=True))
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupt_once:  # else this process was interrupted, and ends
+            signal.signal(signal.SIGINT, before)
 
 
 def parse(name: str, arguments: list[str]) -> tuple[Any, bool]:

@@ -225,13 +225,14 @@ def _failure(job: Job, exitcode: int | None) -> str:
     return f"FAILED: {error or f'the process ended with status {exitcode}'}"
 
 
+def interrupt_once(*_: object) -> None:
+    """A handler of Ctrl-C: the first interrupts, later ones cannot break the clean-up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _work(job: Job) -> None:
     """The inside of a run's process."""
-
-    def interrupt_once(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the clean-up
-        raise KeyboardInterrupt
-
     signal.signal(signal.SIGINT, interrupt_once)
     import torch
 

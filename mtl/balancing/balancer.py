@@ -122,10 +122,13 @@ class Balancer:
 
     def state_dict(self) -> dict[str, Any]:
         """State, generator and tasks as plain containers; continues bit for bit after `load_state_dict`."""
+        tasks, state = self._tasks, to_plain(self._state) if self._tasks else None
+        if self._loaded is not None:  # loaded, and no step yet
+            tasks, state = self._loaded["tasks"], self._loaded["state"]
         return {
             "method": self.name,
-            "tasks": list(self._tasks),
-            "state": to_plain(self._state) if self._tasks else self._loaded,
+            "tasks": list(tasks),
+            "state": state,
             "generator": self._generator.get_state(),
         }
 
