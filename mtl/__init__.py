@@ -2,6 +2,7 @@
 
 from mtl.backbones import BACKBONES, backbone
 from mtl.balancing import BALANCERS, Balancer, combine
+from mtl.conflict import Conflict, measure_conflict
 from mtl.data import DATASETS, Splits, TaskData, dataset
 from mtl.data.augment import random_shift
 from mtl.heads import HEADS, linear_head, mlp_head
@@ -23,6 +24,7 @@ __all__ = [
     "SCHEDULES",
     "Balancer",
     "Classification",
+    "Conflict",
     "FitResult",
     "Interrupted",
     "MultiLabel",
@@ -39,6 +41,7 @@ __all__ = [
     "fit",
     "linear_head",
     "load_weights",
+    "measure_conflict",
     "mlp_head",
     "random_shift",
     "rows",

@@ -30,7 +30,7 @@ class Options(RunOptions):
     steps: int = 4000
     """Gradient steps of each run."""
     lr: float = 0.2
-    """Step size of the full batch; the mini-batches take a tenth."""
+    """Step size of every variant (stochastic_decay: at its start)."""
     batch_size: int = 30
     """Examples a step of the stochastic variants."""
     examples: int = 6
@@ -82,7 +82,7 @@ def train(job: Job) -> None:
             steps=options.steps,
             batch_size=len(data.train) if whole else options.batch_size,
             optimizer="sgd",
-            lr=options.lr if whole else options.lr / 10,
+            lr=options.lr,
             weight_decay=0.0,
             schedule="linear" if decay else "constant",
             select="last",
