@@ -28,7 +28,7 @@ class Options(RunOptions):
     """Folder for the run directories and report.html; must be absent or empty."""
     variants: tuple[str, ...] = ALL
     """single: one model per task; any other name is a balancer of a shared model."""
-    steps: int = 400
+    steps: int = 300
     """Training steps of each model."""
     batch_size: int = 64
     """Pairs a step."""
