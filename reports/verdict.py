@@ -96,7 +96,7 @@ def _balancing(experiment: Experiment) -> list[Finding]:
 
     def told(variant: str) -> str:
         cost = experiment.cost(variant, "step_s").mean / experiment.cost(plain, "step_s").mean
-        time = f", {cost:.2g} times the time a step" if cost > 0 else ""
+        time = f", {cost:.2f} times the time a step" if cost > 0 else ""
         gain = interval(gains[variant], "fraction", signed=True)
         return f"{variant} {gain} (Holm-adjusted p {p_value(adjusted[variant])}{time})"
 
