@@ -120,6 +120,16 @@ class Method:
         raise TypeError(f"{type(self).__name__} does not define solve")
 
 
+def check_losses(given: Given, *, zero: bool) -> None:
+    """Refuse a step with a loss below zero, or at zero unless ``zero`` is allowed; the task is named."""
+    for task, loss in zip(given.tasks, given.losses.tolist(), strict=True):
+        if loss < 0 or (loss == 0 and not zero):
+            raise ValueError(
+                f"{given.method} needs losses {'>=' if zero else '>'} 0, the loss of task {task!r} is {loss:g}; "
+                "use another balancer for it"
+            )
+
+
 def check_number(
     method: str, option: str, value: object, *, above: float | None = None, least: float | None = None
 ) -> None:

@@ -3,18 +3,32 @@
 import dataclasses
 from typing import Any
 
+from mtl.balancing.aligned_mtl import AlignedMTL
+from mtl.balancing.dualproj import DualProj
 from mtl.balancing.equal import Equal
+from mtl.balancing.geometric_mean import GeometricMean
 from mtl.balancing.method import Method
 from mtl.balancing.pcgrad import PCGrad
+from mtl.balancing.random import Random
+from mtl.balancing.scale_invariant import ScaleInvariant
+from mtl.balancing.static import Static
 from mtl.balancing.uncertainty import Uncertainty
 from mtl.balancing.upgrad import UPGrad
 from mtl.names import lookup, unknown
 
 BALANCERS: dict[str, type[Method]] = {
+    # one backward pass
     "equal": Equal,
+    "static": Static,
+    "scale_invariant": ScaleInvariant,
+    "geometric_mean": GeometricMean,
+    "random": Random,
     "uncertainty": Uncertainty,
+    # one a task
     "pcgrad": PCGrad,
+    "aligned_mtl": AlignedMTL,
     "upgrad": UPGrad,
+    "dualproj": DualProj,
 }
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from mtl.balancing.method import Answer, Given, Method, Needs, PerTask, check_number
+from mtl.balancing.method import Answer, Given, Method, Needs, PerTask, check_losses, check_number
 
 
 class UncertaintyState(NamedTuple):
@@ -47,14 +47,8 @@ class Uncertainty(Method):
         return UncertaintyState(*(torch.zeros(tasks, dtype=torch.float64) for _ in range(4)))
 
     def solve(self, given: Given, state: UncertaintyState) -> tuple[Answer, UncertaintyState]:
-        losses = given.losses
-        for task, loss in zip(given.tasks, losses, strict=True):
-            if loss < 0:
-                raise ValueError(
-                    f"uncertainty needs losses >= 0, the loss of task {task!r} is {float(loss):g}; "
-                    "use another balancer for it"
-                )
-        weights, updated = uncertainty_step(losses, state, self.lr)
+        check_losses(given, zero=True)
+        weights, updated = uncertainty_step(given.losses, state, self.lr)
         return Answer(weights=weights), updated
 
 

@@ -12,9 +12,17 @@ Combine = Callable[[Tensor], Tensor]
 EVERY = {"plain_sum_without_conflict", "one_task_is_itself", "linear_under_scaling", "rotation"}
 CLAIMS: dict[str, set[str]] = {
     "equal": EVERY | {"permutation"},
+    "static": EVERY | {"permutation"},
+    "scale_invariant": EVERY | {"permutation"},
+    "geometric_mean": EVERY | {"permutation"},
+    # other weights for every task
+    "random": EVERY - {"plain_sum_without_conflict"},
     "uncertainty": EVERY | {"permutation"},
     # PCGrad draws an order of tasks, so permuting them changes its draws; with three tasks it may still conflict
     "pcgrad": EVERY | {"two_agree"},
+    # agreeing gradients are still made orthogonal
+    "aligned_mtl": (EVERY - {"plain_sum_without_conflict"}) | {"permutation", "one_length"},
+    "dualproj": EVERY | {"permutation", "non_conflicting"},
     "upgrad": EVERY | {"permutation", "non_conflicting", "two_agree"},
 }
 
@@ -95,11 +103,19 @@ def two_agree(call: Combine) -> None:
             close(call(J), a + b - inner / (b @ b) * b - inner / (a @ a) * a, J)
 
 
+def one_length(call: Combine) -> None:
+    """|d|² is T times the smallest squared singular value that is not zero, where the gradients are independent."""
+    for J in jacobians():
+        values = torch.linalg.svdvals(J)
+        if values[-1] > 1e-5 * values[0] and len(J) <= J.shape[1]:
+            close(call(J).norm() ** 2, len(J) * values[-1] ** 2, J.square())
+
+
 CHECKS: dict[str, Callable[[Combine], None]] = {
     check.__name__: check
     for check in (
         plain_sum_without_conflict, one_task_is_itself, linear_under_scaling, permutation, rotation,
-        non_conflicting, two_agree,
+        non_conflicting, two_agree, one_length,
     )
 }  # fmt: skip
 
@@ -112,4 +128,5 @@ WRONG: dict[str, Combine] = {
     "rotation": lambda J: J.sum(0).abs(),
     "non_conflicting": lambda J: J.sum(0),
     "two_agree": lambda J: J.sum(0),
+    "one_length": lambda J: J.sum(0),
 }

@@ -67,6 +67,83 @@ def test_upgrad_with_preferences_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor([1.0, 7.0], dtype=torch.float64))
 
 
+LOSSES = [0.5, 2.0]
+
+
+@pytest.mark.parametrize(("name", "options", "expected"), [
+    ("static", {"weights": [3.0, 0.5]}, [2.0, 1.0]),  # 3 g1 + g2 / 2
+    ("scale_invariant", {}, [1.0, 1.0]),  # g1 / 0.5 + g2 / 2
+    ("geometric_mean", {}, [1.0, 1.0]),  # the mean of 0.5 and 2 is 1
+])  # fmt: skip
+def test_weights_by_hand(name: str, options: dict[str, object], expected: list[float]) -> None:
+    torch.testing.assert_close(
+        mtl.combine(J2, name, losses=LOSSES, **options), torch.tensor(expected).double()
+    )
+
+
+def test_the_scale_of_a_loss_falls_out() -> None:
+    """L -> c L and g -> c g: the sum of logarithms has the same direction, the geometric mean c^(1/T) times it."""
+    scale = torch.tensor([[100.0], [1.0]], dtype=torch.float64)
+    scaled = torch.tensor(LOSSES).double() * scale[:, 0]
+    torch.testing.assert_close(
+        mtl.combine(scale * J2, "scale_invariant", losses=scaled),
+        mtl.combine(J2, "scale_invariant", losses=LOSSES),
+    )
+    torch.testing.assert_close(
+        mtl.combine(scale * J2, "geometric_mean", losses=scaled),
+        10 * mtl.combine(J2, "geometric_mean", losses=LOSSES),
+    )
+
+
+def test_the_geometric_mean_of_a_thousand_tasks_does_not_underflow() -> None:
+    """A product of the losses does: 1e-3 to the thousandth."""
+    found = mtl.combine(torch.eye(1000, dtype=torch.float64), "geometric_mean", losses=[1e-3] * 1000)
+    torch.testing.assert_close(found, torch.ones(1000, dtype=torch.float64))
+
+
+def test_random_weights_add_up_to_the_tasks_and_have_the_plain_sum_as_mean() -> None:
+    drawn = torch.stack([mtl.combine(torch.eye(3), "random", losses=[1.0] * 3, seed=s) for s in range(2000)])
+    torch.testing.assert_close(drawn.sum(1), torch.full((2000,), 3.0))
+    assert (drawn > 0).all()
+    assert (drawn.mean(0) - 1).abs().max() < 4 * drawn.std() / 2000**0.5
+
+
+def test_dualproj_by_hand() -> None:
+    """g1 + g2 = (-1, 2) opposes g1 = (1, 0); what is left of it is (0, 2). UPGrad keeps (.5, 2.5)."""
+    torch.testing.assert_close(mtl.combine(J2, "dualproj"), torch.tensor([0.0, 2.0], dtype=torch.float64))
+    found = mtl.combine(J2, "dualproj", preference=[4.0, 1.0])  # (2, 2) opposes nothing
+    torch.testing.assert_close(found, torch.tensor([2.0, 2.0], dtype=torch.float64))
+
+
+def test_aligned_mtl_by_hand() -> None:
+    """G = diag(1, 3): both rows get length 1. A row twice has rank one: the plain sum of the two."""
+    diagonal = torch.diag(torch.tensor([1.0, 3.0], dtype=torch.float64))
+    torch.testing.assert_close(mtl.combine(diagonal, "aligned_mtl"), torch.ones(2, dtype=torch.float64))
+    torch.testing.assert_close(mtl.combine(diagonal[[1, 1]], "aligned_mtl"), 2 * diagonal[1])
+    found = mtl.combine(diagonal, "aligned_mtl", preference=[1.0, 0.0])
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.0], dtype=torch.float64))
+
+
+def test_aligned_rows_are_orthogonal_and_of_one_length() -> None:
+    """The system B G, a row for each unit preference: its Gramian is the smallest eigenvalue times the identity."""
+    for J in random_jacobians()[:20]:
+        units = torch.eye(len(J)).tolist()
+        aligned = torch.stack([mtl.combine(J, "aligned_mtl", preference=unit) for unit in units])
+        smallest = torch.linalg.eigvalsh(J @ J.T)[0]
+        torch.testing.assert_close(aligned @ aligned.T, smallest * torch.eye(len(J), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["aligned_mtl", "dualproj"])
+def test_the_same_as_torchjd_times_tasks(name: str) -> None:
+    torchjd = pytest.importorskip("torchjd.aggregation")
+    linalg = pytest.importorskip("torchjd.linalg")
+    exact = linalg.QuadprogProjector(norm_eps=1e-12, reg_eps=1e-12)
+    peer = torchjd.AlignedMTL() if name == "aligned_mtl" else torchjd.DualProj(projector=exact)
+    for J in random_jacobians():
+        expected = len(J) * peer(J)
+        assert (mtl.combine(J, name) - expected).norm() <= 1e-6 * expected.norm() + 1e-9 * J.norm()
+
+
 def test_uncertainty_by_hand() -> None:
     """Two steps: s moves by lr against the sign of 1 - e^{-s} L (Adam's first step), then weights are e^{-s}."""
     model = Two()
@@ -180,6 +257,9 @@ def test_the_optimality_check_can_fail() -> None:
     (lambda: mtl.combine(J2, "uncertainty", losses=[1.0]), r"losses must be \[T\] with T=2"),
     (lambda: mtl.combine(J2, "uncertainty"), "needs the losses"),
     (lambda: mtl.combine(J2, "uncertainty", losses=[1.0, -1.0]), "needs losses >= 0"),
+    (lambda: mtl.combine(J2, "scale_invariant", losses=[1.0, 0.0]), "needs losses > 0, the loss of task"),
+    (lambda: mtl.combine(J2, "geometric_mean", losses=[1.0, -1.0]), "needs losses > 0, the loss of task"),
+    (lambda: mtl.combine(J2, "static", weights=[0.0, 0.0], losses=[1.0, 1.0]), "at least one value other than zero"),
     (lambda: mtl.Balancer("uncertainty", lr=0), "must be a number > 0"),
     (lambda: mtl.combine(J2, "upgrad", preference=[1.0]), "one value for each of the 2 tasks"),
     (lambda: mtl.combine(J2, "upgrad", preference=[-1.0, 1.0]), "must be a number >= 0"),
