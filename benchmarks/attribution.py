@@ -92,7 +92,7 @@ def main() -> None:
     for method in ("gradient", "integrated_gradients", "occlusion", "grad_cam"):
         theirs = captum_call(method, model, images, 3)
         ours = our_call(method, model, images.detach(), 3)
-        gap = max(float((ours[task] - theirs[task]).abs().max()) for task in ours)
+        gap = max(float((ours[task] - theirs[task]).detach().abs().max()) for task in ours)
         repeats = 2 if method == "occlusion" else options.repeats
         a = best_ms(lambda m=method: captum_call(m, model, images, 3), repeats)  # type: ignore[misc]
         b = best_ms(lambda m=method: our_call(m, model, images.detach(), 3), repeats)  # type: ignore[misc]

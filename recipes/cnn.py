@@ -27,7 +27,7 @@ class Options(RunOptions):
     """Folder for the run directories and report.html; must be absent or empty."""
     variants: tuple[str, ...] = ALL
     """Which variants to run."""
-    steps: int = 500
+    steps: int = 1000
     """Training steps of the sound variant."""
     batch_size: int = 64
     """Examples a step of the sound variant."""

@@ -37,6 +37,7 @@ def write_run(
     experiment: Mapping[str, Any] | None = None,
     maps: bool = True,
     own: float = 0.6,
+    image: float = 0.3,
     cosine: float = 0.1,
     parameters: int = 100,
     config: Mapping[str, Any] | None = None,
@@ -83,13 +84,17 @@ def write_run(
             )  # fmt: skip
         run.cost(train_s=1.5, step_s=0.01, steps=2, parameters=parameters, peak_memory_mib=10)
         if maps:
-            _write_maps(run, names, own, rng, feature_names)
+            _write_maps(run, names, {"own": own, "image": image}, rng, feature_names)
         run.finish(summary={"test": test})
     return folder
 
 
 def _write_maps(
-    run: RunWriter, names: list[str], own: float, rng: np.random.Generator, feature_names: list[str] | None
+    run: RunWriter,
+    names: list[str],
+    mass: Mapping[str, float],
+    rng: np.random.Generator,
+    feature_names: list[str] | None,
 ) -> None:
     n, shape = 2, (len(feature_names),) if feature_names else (8, 8)
     fixed = np.random.default_rng(0)
@@ -107,7 +112,7 @@ def _write_maps(
             prediction=np.array([0, 1]), label=np.array([0, 2]), details={},
         )  # fmt: skip
         for region in masks:
-            values = {"given": own if region == task else 0.2, "random": 0.15, "image": 0.3}
+            values = {"given": mass["own"] if region == task else 0.2, "random": 0.15, "image": mass["image"]}
             scores += [
                 {"example": i, "task": task, "method": "gradient", "metric": metric, "region": region, "map": kind,
                      "value": value + 0.01 * rng.random(), "higher_is_better": region == task}

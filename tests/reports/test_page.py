@@ -128,6 +128,23 @@ def test_maps_are_judged_against_their_controls(tmp_path: Path, own: float, head
     assert "for the image itself" in found[heading]
 
 
+def test_a_region_that_is_all_of_the_image_is_no_test(tmp_path: Path) -> None:
+    """One digit on black: whatever multiplies by the image is wholly in the ink, whatever the model does."""
+    found = headings(three_variants(tmp_path, own=0.9, image=1.0))
+    assert "cannot tell a good map from the image" in found["gradient: no test of the map"]
+
+
+def test_without_single_task_models_every_variant_is_reported(tmp_path: Path) -> None:
+    root = three_variants(tmp_path, experiment={"baseline": None})
+    texts = [f.text for f in findings(Experiment(reports.read_runs(root)))]
+    assert any("equal: 82" in text and "upgrad: 82" in text for text in texts)
+    assert {text.split(":")[0] for text in texts if "of the relevance" in text} == {
+        "single",
+        "equal",
+        "upgrad",
+    }
+
+
 def test_unfinished_runs_are_named_and_do_not_count(tmp_path: Path) -> None:
     root = three_variants(tmp_path)
     before = Experiment(reports.read_runs(root)).compare("equal", "single").over_tasks.mean
