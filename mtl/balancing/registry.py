@@ -8,6 +8,7 @@ from mtl.balancing.dualproj import DualProj
 from mtl.balancing.equal import Equal
 from mtl.balancing.geometric_mean import GeometricMean
 from mtl.balancing.method import Method
+from mtl.balancing.nash_mtl import NashMTL
 from mtl.balancing.pcgrad import PCGrad
 from mtl.balancing.random import Random
 from mtl.balancing.scale_invariant import ScaleInvariant
@@ -26,6 +27,7 @@ BALANCERS: dict[str, type[Method]] = {
     "uncertainty": Uncertainty,
     # one a task
     "pcgrad": PCGrad,
+    "nash_mtl": NashMTL,
     "aligned_mtl": AlignedMTL,
     "upgrad": UPGrad,
     "dualproj": DualProj,

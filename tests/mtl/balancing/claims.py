@@ -20,6 +20,8 @@ CLAIMS: dict[str, set[str]] = {
     "uncertainty": EVERY | {"permutation"},
     # PCGrad draws an order of tasks, so permuting them changes its draws; with three tasks it may still conflict
     "pcgrad": EVERY | {"two_agree"},
+    # every task gains alike, however long its gradient
+    "nash_mtl": {"permutation", "rotation", "non_conflicting"},
     # agreeing gradients are still made orthogonal
     "aligned_mtl": (EVERY - {"plain_sum_without_conflict"}) | {"permutation", "one_length"},
     "dualproj": EVERY | {"permutation", "non_conflicting"},
