@@ -19,6 +19,7 @@ from mtl.model import MultiTaskModel
 from mtl.training.batches import Batch, Data, batches, to_device
 from mtl.training.checkpoint import save_checkpoint
 from mtl.training.evaluate import evaluate
+from mtl.training.interrupts import interrupt_afterwards
 from mtl.training.meter import Meter
 from mtl.training.result import FitResult, Record, rows
 from mtl.training.selection import Selection
@@ -105,12 +106,13 @@ class Loop:
         self.result.records.extend(records)
         if self.log is not None:
             self.log(records)
-        improves = self.selection.improves(scores)
-        if improves:
-            self.best, self.result.best_step = copy.deepcopy(self.model.state_dict()), step
-        if self.checkpoints is not None:
-            for kind in ["last"] + ["best"] * improves:
-                save_checkpoint(self.checkpoints / kind, self.model, self.optimizer, step)
+        with interrupt_afterwards():  # or the best weights here and those on disk could be of different steps
+            improves = self.selection.improves(scores)
+            if improves:
+                self.best, self.result.best_step = copy.deepcopy(self.model.state_dict()), step
+            if self.checkpoints is not None:
+                for kind in ["last"] + ["best"] * improves:
+                    save_checkpoint(self.checkpoints / kind, self.model, self.optimizer, step)
         return scores
 
     def _stream(self) -> Iterator[tuple[int, Batch]]:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import mtl
+from mtl.training.interrupts import interrupt_afterwards
 from mtl.training.selection import Selection
 
 TASKS = (mtl.Classification("sign", classes=2), mtl.Regression("sum"))
@@ -236,6 +237,23 @@ def test_checkpoints_hold_the_weights(tmp_path: Path) -> None:
     (tmp_path / "best" / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(ValueError, match="does not fit this model or is damaged"):
         mtl.load_weights(tmp_path / "best", fresh)
+
+
+def test_ctrl_c_waits_for_the_checkpoint() -> None:
+    """One that fell between the best weights in memory and their file left the two of different steps."""
+    done = []
+
+    def work() -> None:
+        with interrupt_afterwards():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            done.append("written")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["written"]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_leaves_a_usable_run(tmp_path: Path) -> None:
