@@ -3,18 +3,18 @@
 import dataclasses
 from typing import Any
 
-from mtl.balancing.aligned_mtl import AlignedMTL
-from mtl.balancing.dualproj import DualProj
-from mtl.balancing.equal import Equal
-from mtl.balancing.geometric_mean import GeometricMean
 from mtl.balancing.method import Method
-from mtl.balancing.nash_mtl import NashMTL
-from mtl.balancing.pcgrad import PCGrad
-from mtl.balancing.random import Random
-from mtl.balancing.scale_invariant import ScaleInvariant
-from mtl.balancing.static import Static
-from mtl.balancing.uncertainty import Uncertainty
-from mtl.balancing.upgrad import UPGrad
+from mtl.balancing.methods.aligned_mtl import AlignedMTL
+from mtl.balancing.methods.dualproj import DualProj
+from mtl.balancing.methods.equal import Equal
+from mtl.balancing.methods.geometric_mean import GeometricMean
+from mtl.balancing.methods.nash_mtl import NashMTL
+from mtl.balancing.methods.pcgrad import PCGrad
+from mtl.balancing.methods.random import Random
+from mtl.balancing.methods.scale_invariant import ScaleInvariant
+from mtl.balancing.methods.static import Static
+from mtl.balancing.methods.uncertainty import Uncertainty
+from mtl.balancing.methods.upgrad import UPGrad
 from mtl.names import lookup, unknown
 
 BALANCERS: dict[str, type[Method]] = {

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import mtl
-from mtl.balancing.nash_mtl import nash_weights
+from mtl.balancing.methods.nash_mtl import nash_weights
 from mtl.balancing.solvers import dual_cone_weights
 from tests.mtl.balancing.claims import CHECKS, CLAIMS, WRONG, combine, jacobians
 
