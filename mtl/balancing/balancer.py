@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtl.balancing.engine import TaskGradients, backward_weighted, combine_rows
 from mtl.balancing.gramian import cosines, gramian, norms
-from mtl.balancing.method import Answer, Given
+from mtl.balancing.method import Answer, Given, Size
 from mtl.balancing.registry import build
 from mtl.balancing.state import from_plain, move, put, take, to_plain
 from mtl.names import unknown
@@ -120,6 +120,32 @@ class Balancer:
         answer = self._solve(names, present, values, products, rows)
         self._gradients.write(combine_rows(answer.weights, answer.direction, rows))
 
+    def after_step(self, losses: Mapping[str, Tensor]) -> None:
+        """Tell the losses of the same batch after the optimizer's step, to a method that learns from them (`famo`).
+
+        Other methods take no notice; ``wants_losses_after_step`` says which one the balancer holds.
+        """
+        if not self.wants_losses_after_step or not self._tasks:
+            return
+        values = _checked(losses, self._tasks, graph=False)
+        present = tuple(name for name in self._tasks if name in losses)
+        places = tuple(self._tasks.index(name) for name in present)
+        given = Given(
+            method=self.name,
+            tasks=present,
+            places=places,
+            total=len(self._tasks),
+            generator=self._generator,
+            known_losses=values,
+        )
+        at = torch.tensor(places)
+        self._state = put(self._state, at, self.method.revise(given, take(self._state, at)))
+
+    @property
+    def wants_losses_after_step(self) -> bool:
+        """Whether `after_step` has something to tell."""
+        return self.method.revises
+
     def state_dict(self) -> dict[str, Any]:
         """State, generator and tasks as plain containers; continues bit for bit after `load_state_dict`."""
         tasks, state = self._tasks, to_plain(self._state) if self._tasks else None
@@ -148,7 +174,7 @@ class Balancer:
                     f"the model's tasks {list(names)} are not those of the first step {list(self._tasks)}"
                 )
             return
-        self._state = self.method.init(len(names), parameters)
+        self._state = self.method.init(Size(len(names), parameters))
         if self._loaded is not None:
             if names != self._loaded["tasks"]:
                 raise ValueError(
@@ -191,7 +217,7 @@ class Balancer:
         return answer
 
 
-def _checked(losses: Mapping[str, Tensor], names: tuple[str, ...]) -> Tensor:
+def _checked(losses: Mapping[str, Tensor], names: tuple[str, ...], *, graph: bool = True) -> Tensor:
     """The values of the losses in task order, [T] float64 on the CPU."""
     if not losses:
         raise ValueError("there is no loss to balance: this batch has no label for any task")
@@ -201,7 +227,7 @@ def _checked(losses: Mapping[str, Tensor], names: tuple[str, ...]) -> Tensor:
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             got = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(f"the loss of task '{name}' must be a scalar tensor, got {got}")
-        if not loss.requires_grad:
+        if graph and not loss.requires_grad:
             raise ValueError(f"the loss of task '{name}' does not depend on any trainable parameter")
     present = [name for name in names if name in losses]
     values = (

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mtl.balancing.engine import combine_rows
 from mtl.balancing.gramian import gramian
-from mtl.balancing.method import Given
+from mtl.balancing.method import Given, Size
 from mtl.balancing.registry import build
 
 
@@ -66,5 +66,5 @@ def combine(
         known_gramian=gramian(rows).cpu() if rule.needs != "losses" else None,
         known_jacobian=rows if rule.needs == "jacobian" else None,
     )
-    answer, _ = rule.solve(given, rule.init(T, P))
+    answer, _ = rule.solve(given, rule.init(Size(T, P)))
     return combine_rows(answer.weights, answer.direction, rows).to(jacobian.dtype)

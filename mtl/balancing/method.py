@@ -34,6 +34,14 @@ class Answer(NamedTuple):
     converged: bool = True  # False: the solver stopped before its tolerance
 
 
+class Size(NamedTuple):
+    """What a state is made for: T tasks, P numbers a gradient (0 where only losses are used), G layer groups."""
+
+    tasks: int
+    parameters: int = 0
+    groups: int = 1
+
+
 @dataclass(frozen=True)
 class Given:
     """What a method is given for one step: the T tasks that take part, in the fixed task order.
@@ -71,10 +79,10 @@ class Given:
         """The tasks' gradients as rows, [T, P]."""
         return _declared(self.known_jacobian, self.method, "jacobian")
 
-    def pick(self, values: TaskValues, option: str) -> Tensor:
-        """The values of an option for the tasks that take part, [T] float64; ones for ``None``."""
+    def pick(self, values: TaskValues, option: str, *, default: float = 1.0) -> Tensor:
+        """The values of an option for the tasks that take part, [T] float64; ``default`` for ``None``."""
         if values is None:
-            return torch.ones(len(self.tasks), dtype=torch.float64)
+            return torch.full((len(self.tasks),), default, dtype=torch.float64)
         label = f"{self.method}.{option}"
         if isinstance(values, Mapping):
             missing = [task for task in self.tasks if task not in values]
@@ -105,19 +113,26 @@ class Method:
 
     name: ClassVar[str]
     needs: ClassVar[Needs]
+    #: The method learns from the losses after the update: `revise` is called with them.
+    revises: ClassVar[bool] = False
 
-    def init(self, tasks: int, parameters: int) -> Any:
-        """The state before the first step, for T tasks and P shared parameters: a named tuple, or None.
+    def init(self, size: Size) -> Any:
+        """The state before the first step: a named tuple, or None.
 
-        ``parameters`` is 0 where the method only needs the losses. Its fields are tensors annotated
-        :data:`PerTask`, :data:`PerPair` or plain (no task axis), numbers, or such named tuples.
+        Its fields are tensors annotated :data:`PerTask`, :data:`PerPair` or plain (no task axis), numbers, or such
+        named tuples.
         """
-        del tasks, parameters
+        del size
 
     def solve(self, given: Given, state: Any) -> tuple[Answer, Any]:
         """The answer for one step and the state after it; neither argument is written to."""
         del given, state
         raise TypeError(f"{type(self).__name__} does not define solve")
+
+    def revise(self, given: Given, state: Any) -> Any:
+        """The state after the update, when ``given.losses`` are those of the same batch after it."""
+        del given
+        return state
 
 
 def check_losses(given: Given, *, zero: bool) -> None:
@@ -131,25 +146,35 @@ def check_losses(given: Given, *, zero: bool) -> None:
 
 
 def check_number(
-    method: str, option: str, value: object, *, above: float | None = None, least: float | None = None
+    method: str,
+    option: str,
+    value: object,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    whole: bool = False,
 ) -> None:
-    """Refuse an option that is no finite number, or not > ``above``, or not >= ``least``."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Refuse an option that is no finite number, not > ``above``, >= ``least`` or <= ``most``, or not ``whole``."""
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     good = number and float("-inf") < float(value) < float("inf")  # type: ignore[arg-type]  # a number by now
     good = good and (above is None or value > above) and (least is None or value >= least)  # type: ignore[operator]  # as above
+    good = good and (most is None or value <= most)  # type: ignore[operator]  # as above
     if not good:
-        wanted = (
-            f"a number > {above:g}"
-            if above is not None
-            else f"a number >= {least:g}"
-            if least is not None
-            else "a number"
+        limits = [f"> {above:g}"] * (above is not None) + [f">= {least:g}"] * (
+            least not in (None, float("-inf"))
         )
-        raise ValueError(f"{method}.{option} must be {wanted}, got {value!r}")
+        limits += [f"<= {most:g}"] * (most is not None)
+        kind = "a whole number" if whole else "a number"
+        raise ValueError(
+            f"{method}.{option} must be {' '.join([kind, ' and '.join(limits)]).strip()}, got {value!r}"
+        )
 
 
-def check_task_values(method: str, option: str, values: TaskValues, *, least: float = 0.0) -> None:
-    """Refuse per-task numbers that are not finite, below ``least``, or all zero."""
+def check_task_values(
+    method: str, option: str, values: TaskValues, *, least: float = 0.0, some: bool = True
+) -> None:
+    """Refuse per-task numbers that are not finite, below ``least``, or (where ``some`` must count) all zero."""
     if values is None:
         return
     if not isinstance(values, Mapping | list | tuple):
@@ -157,5 +182,5 @@ def check_task_values(method: str, option: str, values: TaskValues, *, least: fl
     numbers = list(values.values() if isinstance(values, Mapping) else values)
     for number in numbers:
         check_number(method, option, number, least=least)
-    if not any(numbers):
+    if some and not any(numbers):
         raise ValueError(f"{method}.{option} must have at least one value other than zero, got {values!r}")

@@ -5,14 +5,20 @@ from typing import Any
 
 from mtl.balancing.method import Method
 from mtl.balancing.methods.aligned_mtl import AlignedMTL
+from mtl.balancing.methods.cosmos import COSMOS
 from mtl.balancing.methods.dualproj import DualProj
+from mtl.balancing.methods.dwa import DWA
 from mtl.balancing.methods.equal import Equal
+from mtl.balancing.methods.famo import FAMO
 from mtl.balancing.methods.geometric_mean import GeometricMean
+from mtl.balancing.methods.imtl_l import IMTLL
 from mtl.balancing.methods.nash_mtl import NashMTL
+from mtl.balancing.methods.pbi import PBI
 from mtl.balancing.methods.pcgrad import PCGrad
 from mtl.balancing.methods.random import Random
 from mtl.balancing.methods.scale_invariant import ScaleInvariant
 from mtl.balancing.methods.static import Static
+from mtl.balancing.methods.stch import STCH
 from mtl.balancing.methods.uncertainty import Uncertainty
 from mtl.balancing.methods.upgrad import UPGrad
 from mtl.names import lookup, unknown
@@ -25,6 +31,12 @@ BALANCERS: dict[str, type[Method]] = {
     "geometric_mean": GeometricMean,
     "random": Random,
     "uncertainty": Uncertainty,
+    "imtl_l": IMTLL,
+    "dwa": DWA,
+    "stch": STCH,
+    "famo": FAMO,
+    "cosmos": COSMOS,
+    "pbi": PBI,
     # one a task
     "pcgrad": PCGrad,
     "nash_mtl": NashMTL,

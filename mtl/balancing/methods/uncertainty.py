@@ -1,21 +1,26 @@
 """Homoscedastic uncertainty: each task's weight is the inverse of a variance that is learned along."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mtl.balancing.method import Answer, Given, Method, Needs, PerTask, check_losses, check_number
+from mtl.balancing.adam import Adam
+from mtl.balancing.method import Answer, Given, Method, Needs, PerTask, Size, check_losses, check_number
 
 
 class UncertaintyState(NamedTuple):
     """Log variances s and their Adam averages, one a task."""
 
     log_variance: PerTask
-    first: PerTask
-    second: PerTask
-    steps: PerTask
+    adam: Adam
+
+    @classmethod
+    def start(cls, size: Size) -> UncertaintyState:
+        return cls(torch.zeros(size.tasks, dtype=torch.float64), Adam.start(size))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +36,7 @@ class Uncertainty(Method):
         lr: learning rate of s (Navon et al. 2022 use 0.025).
 
     >>> method = Uncertainty(lr=0.1)
-    >>> method.init(2, 0).log_variance
+    >>> method.init(Size(tasks=2)).log_variance
     tensor([0., 0.], dtype=torch.float64)
     """
 
@@ -42,9 +47,8 @@ class Uncertainty(Method):
     def __post_init__(self) -> None:
         check_number(self.name, "lr", self.lr, above=0)
 
-    def init(self, tasks: int, parameters: int) -> UncertaintyState:
-        del parameters
-        return UncertaintyState(*(torch.zeros(tasks, dtype=torch.float64) for _ in range(4)))
+    def init(self, size: Size) -> UncertaintyState:
+        return UncertaintyState.start(size)
 
     def solve(self, given: Given, state: UncertaintyState) -> tuple[Answer, UncertaintyState]:
         check_losses(given, zero=True)
@@ -55,9 +59,5 @@ class Uncertainty(Method):
 def uncertainty_step(losses: Tensor, state: UncertaintyState, lr: float) -> tuple[Tensor, UncertaintyState]:
     """The weights e^{-s} [T] for ``losses`` [T], and s after one Adam step (betas 0.9 and 0.999)."""
     weights = (-state.log_variance).exp()
-    gradient = 1 - weights * losses
-    steps = state.steps + 1
-    first = 0.9 * state.first + 0.1 * gradient
-    second = 0.999 * state.second + 0.001 * gradient**2
-    step = (first / (1 - 0.9**steps)) / ((second / (1 - 0.999**steps)).sqrt() + 1e-8)
-    return weights, UncertaintyState(state.log_variance - lr * step, first, second, steps)
+    step, adam = state.adam.step(1 - weights * losses)
+    return weights, UncertaintyState(state.log_variance - lr * step, adam)

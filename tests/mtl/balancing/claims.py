@@ -18,6 +18,7 @@ CLAIMS: dict[str, set[str]] = {
     # other weights for every task
     "random": EVERY - {"plain_sum_without_conflict"},
     "uncertainty": EVERY | {"permutation"},
+    **{name: EVERY | {"permutation"} for name in ("imtl_l", "dwa", "stch", "famo", "cosmos", "pbi")},
     # PCGrad draws an order of tasks, so permuting them changes its draws; with three tasks it may still conflict
     "pcgrad": EVERY | {"two_agree"},
     # every task gains alike, however long its gradient

@@ -75,6 +75,15 @@ LOSSES = [0.5, 2.0]
     ("static", {"weights": [3.0, 0.5]}, [2.0, 1.0]),  # 3 g1 + g2 / 2
     ("scale_invariant", {}, [1.0, 1.0]),  # g1 / 0.5 + g2 / 2
     ("geometric_mean", {}, [1.0, 1.0]),  # the mean of 0.5 and 2 is 1
+    # 2 softmax(.5, 2) = (0.36485, 1.63515)
+    ("stch", {}, [0.3648510 - 2 * 1.6351490, 2 * 1.6351490]),
+    ("stch", {"mu": 0.5, "preference": [2.0, 1.0], "ideal": [0.0, 1.0]}, [2 - 2, 2]),  # p (L - z) = (1, 1)
+    # z / L = (1, .25): c = 1 / 1.25
+    ("famo", {}, [1.6 - 2 * 0.4, 2 * 0.4]),
+    # r = (.5, .5), L = (.5, 2): cos = 1.25 / (sqrt .5 sqrt 4.25); weights 1 - d cos / dL, L_j (L_j - L_i) / (sqrt 2 |L|³)
+    ("cosmos", {"penalty": 0.5}, [1 - 3 / 2**0.5 / 4.25**1.5 - 2 * (1 + 0.75 / 2**0.5 / 4.25**1.5), 2 * (1 + 0.75 / 2**0.5 / 4.25**1.5)]),
+    # off the ray (1, 1) by (-.75, .75): unit (-.7071, .7071); weights sqrt 2 ((1, 1) / sqrt 2 + 0.5 unit)
+    ("pbi", {"penalty": 0.5}, [0.5 - 2 * 1.5, 2 * 1.5]),
 ])  # fmt: skip
 def test_weights_by_hand(name: str, options: dict[str, object], expected: list[float]) -> None:
     torch.testing.assert_close(
@@ -288,6 +297,10 @@ def test_the_optimality_check_can_fail() -> None:
     (lambda: mtl.combine(J2, "uncertainty", losses=[1.0, -1.0]), "needs losses >= 0"),
     (lambda: mtl.combine(J2, "scale_invariant", losses=[1.0, 0.0]), "needs losses > 0, the loss of task"),
     (lambda: mtl.combine(J2, "geometric_mean", losses=[1.0, -1.0]), "needs losses > 0, the loss of task"),
+    (lambda: mtl.combine(J2, "famo", losses=[1.0, 0.0]), "above their bound"),
+    (lambda: mtl.combine(J2, "dwa", losses=[1.0, -1.0]), "needs losses >= 0"),
+    (lambda: mtl.Balancer("dwa", window=1.5), "must be a whole number >= 1"),
+    (lambda: mtl.Balancer("stch", mu=0), "must be a number > 0"),
     (lambda: mtl.combine(J2, "static", weights=[0.0, 0.0], losses=[1.0, 1.0]), "at least one value other than zero"),
     (lambda: mtl.Balancer("uncertainty", lr=0), "must be a number > 0"),
     (lambda: mtl.combine(J2, "upgrad", preference=[1.0]), "one value for each of the 2 tasks"),
@@ -296,3 +309,101 @@ def test_the_optimality_check_can_fail() -> None:
 def test_mistakes_are_named(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()  # type: ignore[operator]
+
+
+# ---- methods that only look at losses
+
+
+def weights_of(method: str, steps: list[dict[str, float]], **options: object) -> Tensor:
+    """The weights of the last step, for losses given step by step."""
+    model, balancer = Two(), mtl.Balancer(method, **options)
+    for losses in steps:
+        balancer.backward({name: model.weight.sum() * 0 + loss for name, loss in losses.items()}, model)
+    assert balancer.last is not None
+    assert balancer.last.weights is not None
+    return balancer.last.weights
+
+
+def test_imtl_l_is_uncertainty_read_backwards() -> None:
+    steps = [{"a": 4.0, "b": 0.25}] * 5
+    torch.testing.assert_close(weights_of("imtl_l", steps, lr=0.1), weights_of("uncertainty", steps, lr=0.1))
+
+
+def test_dwa_by_hand() -> None:
+    """Windows of two: a falls from 4 to 2 (r = .5), b stays; 2 softmax(.5 / 2, 1 / 2)."""
+    steps = [{"a": 3.0, "b": 1.0}, {"a": 5.0, "b": 1.0}, {"a": 2.0, "b": 2.0}, {"a": 2.0, "b": 0.0}]
+    assert weights_of("dwa", steps, window=2).tolist() == [1.0, 1.0]  # the second window is not over
+    expected = 2 * torch.tensor([0.25, 0.5], dtype=torch.float64).softmax(dim=0)
+    torch.testing.assert_close(weights_of("dwa", [*steps, {"a": 9.0, "b": 9.0}], window=2), expected)
+
+
+def test_dwa_does_not_see_the_factor_of_a_loss_nor_steps_without_the_task() -> None:
+    steps = [{"a": 4.0, "b": 1.0}, {"a": 2.0, "b": 1.0}, {"a": 2.0, "b": 1.0}]
+    expected = weights_of("dwa", steps, window=1)
+    scaled = [{"a": 100 * s["a"], "b": s["b"]} for s in steps]
+    torch.testing.assert_close(weights_of("dwa", scaled, window=1), expected)
+    between = [steps[0], {"b": 1.0}, steps[1], steps[2]]
+    torch.testing.assert_close(weights_of("dwa", between, window=1), expected)
+
+
+def test_stch_is_the_derivative_of_its_value_and_nears_the_maximum() -> None:
+    losses = torch.tensor([0.3, 1.2, 0.7], dtype=torch.float64, requires_grad=True)
+    p, z, mu = torch.tensor([1.0, 2.0, 0.5]), torch.tensor([0.1, 0.0, 0.2]), 0.4
+    value = mu * (p * (losses - z) / mu).logsumexp(dim=0)
+    (slope,) = torch.autograd.grad(value, losses)
+    options = {"preference": p.tolist(), "ideal": z.tolist()}
+    found = mtl.combine(torch.eye(3).double(), "stch", losses=losses, mu=mu, **options)
+    torch.testing.assert_close(found, 3 * slope, rtol=1e-6, atol=1e-9)
+    worst = mtl.combine(torch.eye(3), "stch", losses=losses, mu=1e-3, **options)
+    torch.testing.assert_close(worst, torch.tensor([0.0, 6.0, 0.0]))
+
+
+@pytest.mark.parametrize("name", ["cosmos", "pbi"])
+def test_scalarisations_are_the_derivatives_of_their_values(name: str) -> None:
+    losses = torch.tensor([0.3, 1.2, 0.7], dtype=torch.float64, requires_grad=True)
+    p = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
+    if name == "cosmos":
+        value = 3 * (p / p.sum() @ losses - 0.8 * torch.cosine_similarity(p, losses, dim=0))
+    else:
+        ray = p / p.norm()
+        value = 3 / ray.sum() * (ray @ losses + 0.8 * (losses - (ray @ losses) * ray).norm())
+    (slope,) = torch.autograd.grad(value, losses)
+    found = mtl.combine(torch.eye(3).double(), name, losses=losses, preference=p.tolist(), penalty=0.8)
+    torch.testing.assert_close(found, slope)
+
+
+def famo_by_hand(z: list[float], delta: list[float], xi: list[float], decay: float) -> list[float]:
+    """J' delta + decay xi, with the derivative of the softmax written out entry by entry."""
+    T = len(z)
+    return [
+        sum(z[j] * ((1.0 if i == j else 0.0) - z[i]) * delta[j] for j in range(T)) + decay * xi[i]
+        for i in range(T)
+    ]
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_famo_moves_towards_the_task_that_fell_less(told: bool) -> None:
+    """Losses fall from (2, 2) to (1, 1.8): Adam's first step is the sign of J' delta, lr long."""
+    model, balancer = Two(), mtl.Balancer("famo", lr=0.1)
+
+    def losses(a: float, b: float) -> dict[str, Tensor]:
+        return {"a": model.weight.sum() * 0 + a, "b": model.weight.sum() * 0 + b}
+
+    balancer.backward(losses(2.0, 2.0), model)
+    if told:  # the losses of the same batch after the update; those of the next batch do not matter then
+        balancer.after_step(losses(1.0, 1.8))
+        balancer.backward(losses(5.0, 5.0), model)
+    else:
+        balancer.backward(losses(1.0, 1.8), model)
+    slope = famo_by_hand([0.5, 0.5], [0.6931472, 0.1053605], [0.0, 0.0], 1e-3)
+    assert slope[0] > 0 > slope[1]
+    z = torch.tensor([-0.1, 0.1], dtype=torch.float64).softmax(dim=0)
+    gaps = torch.tensor([5.0, 5.0] if told else [1.0, 1.8], dtype=torch.float64)
+    expected = 2 * (z / gaps) / (z / gaps).sum()
+    assert balancer.last is not None
+    torch.testing.assert_close(balancer.last.weights, expected, rtol=1e-6, atol=0)
+
+
+def test_famo_stays_where_all_losses_fall_alike() -> None:
+    steps = [{"a": 4.0, "b": 1.0}, {"a": 2.0, "b": 0.5}, {"a": 1.0, "b": 0.25}]
+    assert weights_of("famo", steps, decay=0.0).tolist() == pytest.approx([0.4, 1.6], rel=1e-6)
