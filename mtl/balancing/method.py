@@ -12,7 +12,11 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from mtl.names import unknown
+
 Needs = Literal["losses", "gramian", "jacobian"]
+#: Of what the gradients are taken: all shared parameters, the features that the heads read, or the last shared layer.
+Level = Literal["parameters", "features", "last_layer"]
 
 #: A state field with one row a task, [T, ...]: the rows of tasks that take no part in a step stay as they are.
 PerTask: TypeAlias = Annotated[Tensor, 1]
@@ -28,7 +32,7 @@ class Answer(NamedTuple):
     The scale convention: the plain sum of the tasks has weights of one.
     """
 
-    weights: Tensor | None = None  # [T] float64; the direction is weights @ jacobian
+    weights: Tensor | None = None  # [T] float64 (by layer: [G, T]); the direction is weights @ jacobian
     direction: Tensor | None = None  # [P], from methods that work coordinate by coordinate
     residual: float | None = None  # how far from optimal (relative); None where nothing is solved
     converged: bool = True  # False: the solver stopped before its tolerance
@@ -59,6 +63,7 @@ class Given:
     known_losses: Tensor | None = None
     known_gramian: Tensor | None = None
     known_jacobian: Tensor | None = None
+    known_groups: Tensor | None = None  # [G, T, T], for methods that go by layer
 
     @property
     def losses(self) -> Tensor:
@@ -73,6 +78,11 @@ class Given:
     def gramian(self) -> Tensor:
         """The inner products of the tasks' gradients, [T, T] float64."""
         return _declared(self.known_gramian, self.method, "gramian")
+
+    @property
+    def group_gramians(self) -> Tensor:
+        """The inner products by layer group, [G, T, T]; one group for methods that do not go by layer."""
+        return self.gramian[None] if self.known_groups is None else self.known_groups
 
     @property
     def jacobian(self) -> Tensor:
@@ -115,6 +125,15 @@ class Method:
     needs: ClassVar[Needs]
     #: The method learns from the losses after the update: `revise` is called with them.
     revises: ClassVar[bool] = False
+    #: The weights apply to the heads too, also where the method needs gradients.
+    weights_heads: ClassVar[bool] = False
+    #: Where the gradients are taken unless the balancer is told otherwise.
+    default_level: ClassVar[Level] = "parameters"
+
+    @property
+    def by_layer(self) -> bool:
+        """The method asks for a Gramian a layer group, and answers weights [G, T]."""
+        return False
 
     def init(self, size: Size) -> Any:
         """The state before the first step: a named tuple, or None.
@@ -145,6 +164,12 @@ def check_losses(given: Given, *, zero: bool) -> None:
             )
 
 
+def check_choice(method: str, option: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse an option that is none of the choices."""
+    if value not in choices:
+        raise unknown(f"{method}.{option}", str(value), choices)
+
+
 def check_number(
     method: str,
     option: str,
@@ -161,10 +186,10 @@ def check_number(
     good = good and (above is None or value > above) and (least is None or value >= least)  # type: ignore[operator]  # as above
     good = good and (most is None or value <= most)  # type: ignore[operator]  # as above
     if not good:
-        limits = [f"> {above:g}"] * (above is not None) + [f">= {least:g}"] * (
-            least not in (None, float("-inf"))
-        )
-        limits += [f"<= {most:g}"] * (most is not None)
+        bounds = ((">", above), (">=", least), ("<=", most))
+        limits = [
+            f"{sign} {bound:g}" for sign, bound in bounds if bound is not None and abs(bound) < float("inf")
+        ]
         kind = "a whole number" if whole else "a number"
         raise ValueError(
             f"{method}.{option} must be {' '.join([kind, ' and '.join(limits)]).strip()}, got {value!r}"
@@ -172,7 +197,13 @@ def check_number(
 
 
 def check_task_values(
-    method: str, option: str, values: TaskValues, *, least: float = 0.0, some: bool = True
+    method: str,
+    option: str,
+    values: TaskValues,
+    *,
+    least: float = 0.0,
+    most: float | None = None,
+    some: bool = True,
 ) -> None:
     """Refuse per-task numbers that are not finite, below ``least``, or (where ``some`` must count) all zero."""
     if values is None:
@@ -181,6 +212,6 @@ def check_task_values(
         raise TypeError(f"{method}.{option} must be numbers by task name or in task order, got {values!r}")
     numbers = list(values.values() if isinstance(values, Mapping) else values)
     for number in numbers:
-        check_number(method, option, number, least=least)
+        check_number(method, option, number, least=least, most=most)
     if some and not any(numbers):
         raise ValueError(f"{method}.{option} must have at least one value other than zero, got {values!r}")

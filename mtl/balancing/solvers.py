@@ -9,42 +9,41 @@ TOLERANCE = 1e-8  # of a certificate, relative
 _RIDGE = 1e-13  # on a unit diagonal: keeps the systems of a singular Gramian solvable
 
 
-class ConeWeights(NamedTuple):
-    """Weights [R, T] and the largest violation of their optimality conditions, relative to the problem's size."""
+class Solution(NamedTuple):
+    """Weights [..., T] and the largest violation of their optimality conditions, relative to the problem's size."""
 
     weights: Tensor
     residual: float
 
 
-def dual_cone_weights(gramian: Tensor, start: Tensor) -> ConeWeights:
-    """min_v v' M v subject to v >= u, for each row u of ``start`` [R, T] and the Gramian M [T, T].
+def unit_diagonal(gramian: Tensor) -> tuple[Tensor, Tensor]:
+    """The cosines [T, T] between the gradients and their lengths [T]; a zero gradient keeps length one, and zeros.
 
-    The combination v' G is then the projection of u' G onto the cone of directions that decrease no task. With
-    v = u + x this is the linear complementarity problem x >= 0, y = M (u + x) >= 0, x'y = 0, solved on the
-    unit-diagonal Gramian by block principal pivoting (Kim & Park 2011, section 3), finite by its single exchanges.
-
-    Args:
-        gramian: [T, T] float64, positive semi-definite; zero rows are fine.
-        start: [R, T] float64, u >= 0.
-
-    Cost: a few batched solves of [R, T, T].
-
-    >>> dual_cone_weights(torch.tensor([[1.0, -1.0], [-1.0, 2.0]]).double(), torch.eye(2).double()).weights
-    tensor([[1.0000, 0.5000],
-            [1.0000, 1.0000]], dtype=torch.float64)
+    >>> unit_diagonal(torch.tensor([[4.0, 2.0], [2.0, 4.0]]))
+    (tensor([[1.0000, 0.5000],
+            [0.5000, 1.0000]]), tensor([2., 2.]))
     """
-    T = gramian.shape[0]
     lengths = gramian.diagonal().clamp(min=0).sqrt()
     lengths = torch.where(lengths > 0, lengths, torch.ones_like(lengths))
-    M = gramian / lengths / lengths[:, None]
-    u = start * lengths
-    size = u.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(u.dtype).tiny)
-    u = u / size
-    y0 = u @ M
-    x, y = torch.zeros_like(u), y0.clone()
-    free = torch.zeros_like(u, dtype=torch.bool)
-    fewest = torch.full((len(u),), T + 1)
-    chances = torch.full((len(u),), 3)
+    return gramian / lengths / lengths[:, None], lengths
+
+
+def complementarity(M: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """x >= 0 with y = start + M x >= 0 and x'y = 0, for each row of ``start`` [R, T]; returns x and y, [R, T].
+
+    M [T, T] is positive semi-definite with a diagonal of ones (or zeros). The conditions are those of the minimum of
+    x' M x / 2 + start' x over x >= 0. Solved by block principal pivoting (Kim and Park 2011, section 3), which its
+    single exchanges make finite. Cost: a few batched solves of [R, T, T].
+
+    >>> M = torch.tensor([[1.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
+    >>> complementarity(M, torch.tensor([[-1.0, 2.0]], dtype=torch.float64))[0]
+    tensor([[1., 0.]], dtype=torch.float64)
+    """
+    T = M.shape[0]
+    x, y = torch.zeros_like(start), start.clone()
+    free = torch.zeros_like(start, dtype=torch.bool)
+    fewest = torch.full((len(start),), T + 1)
+    chances = torch.full((len(start),), 3)
     for _ in range(20 * T + 20):
         wrong = torch.where(free, x, y) < -1e-12
         count = wrong.sum(dim=1)
@@ -59,7 +58,83 @@ def dual_cone_weights(gramian: Tensor, start: Tensor) -> ConeWeights:
         active = free.to(M.dtype)
         system = M * active[:, :, None] * active[:, None, :]
         system.diagonal(dim1=1, dim2=2).add_(torch.where(free, _RIDGE, 1.0))
-        x = torch.linalg.solve(system, -y0 * active)
-        y = y0 + x @ M
+        x = torch.linalg.solve(system, -start * active)
+        y = start + x @ M
+    return x, y
+
+
+def dual_cone_weights(gramian: Tensor, start: Tensor) -> Solution:
+    """min_v v' M v subject to v >= u, for each row u of ``start`` [R, T] and the Gramian M [T, T].
+
+    The combination v' G is then the projection of u' G onto the cone of directions that decrease no task.
+
+    Args:
+        gramian: [T, T] float64, positive semi-definite; zero rows are fine.
+        start: [R, T] float64, u >= 0.
+
+    Cost: that of `complementarity`.
+
+    >>> dual_cone_weights(torch.tensor([[1.0, -1.0], [-1.0, 2.0]]).double(), torch.eye(2).double()).weights
+    tensor([[1.0000, 0.5000],
+            [1.0000, 1.0000]], dtype=torch.float64)
+    """
+    M, lengths = unit_diagonal(gramian)
+    u = start * lengths
+    size = u.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(u.dtype).tiny)
+    x, y = complementarity(M, u / size @ M)
     violation = torch.maximum(torch.maximum(-x, -y), (x * y).abs())
-    return ConeWeights(start + x.clamp(min=0) * size / lengths, float(violation.amax().clamp(min=0)))
+    return Solution(start + x.clamp(min=0) * size / lengths, float(violation.amax().clamp(min=0)))
+
+
+def minimum_norm_weights(gramian: Tensor) -> Solution:
+    """min_w w' M w over the simplex: the shortest convex combination of the gradients.
+
+    With the gradients scaled to length one and c_t = 1 / |g_t|, the weights are proportional to x_t / |g_t|, where
+    x minimises x' C x / 2 - c'x over x >= 0 (a multiple of the solution, by homogeneity). The residual is the
+    duality gap (|d|² - min_t g_t · d) / min_t |g_t|². A zero gradient takes all the weight, and d is zero.
+
+    >>> minimum_norm_weights(torch.tensor([[1.0, 0.0], [0.0, 4.0]], dtype=torch.float64)).weights
+    tensor([0.8000, 0.2000], dtype=torch.float64)
+    """
+    squares = gramian.diagonal()
+    shortest = float(squares.min())
+    if shortest <= 0:
+        zero = (squares <= 0).to(gramian.dtype)
+        return Solution(zero / zero.sum(), 0.0)
+    C, lengths = unit_diagonal(gramian)
+    c = lengths.min() / lengths
+    x, _ = complementarity(C, -c[None])
+    weights = x[0].clamp(min=0) * c
+    weights = weights / weights.sum()
+    gains = gramian @ weights
+    return Solution(weights, float(((weights @ gains - gains.min()) / shortest).clamp(min=0)))
+
+
+def equal_cosines(gramian: Tensor) -> tuple[Tensor, Tensor, float]:
+    """b [T] with C b = 1, so that sum_t b_t g_t / |g_t| has the same cosine to every gradient; lengths [T]; residual.
+
+    C is the matrix of cosines; where it is singular, b is the shortest least-squares solution. A zero gradient
+    has b = 0. The residual is the largest |C b - 1| over the gradients that are not zero, and 0 where C is singular.
+
+    >>> equal_cosines(torch.tensor([[4.0, 0.0], [0.0, 1.0]], dtype=torch.float64))[0]
+    tensor([1., 1.], dtype=torch.float64)
+    """
+    C, lengths = unit_diagonal(gramian)
+    there = C.diagonal() > 0
+    values, vectors = torch.linalg.eigh(C)
+    kept = values > 1e-12 * values[-1].clamp(min=torch.finfo(values.dtype).tiny)
+    V = vectors[:, kept]
+    b = V @ ((V.T @ there.to(C.dtype)) / values[kept])
+    singular = int(kept.sum()) < int(there.sum())
+    return b, lengths, 0.0 if singular else float((C @ b - there.to(C.dtype)).abs().max())
+
+
+def project_to_simplex(point: Tensor) -> Tensor:
+    """The nearest point [T] with entries >= 0 that add up to one (Held, Wolfe and Crowder 1974).
+
+    >>> project_to_simplex(torch.tensor([0.8, 0.6, -1.0]))
+    tensor([0.6000, 0.4000, 0.0000])
+    """
+    ordered = point.sort(descending=True).values
+    excess = (ordered.cumsum(dim=0) - 1) / torch.arange(1, len(point) + 1, dtype=point.dtype)
+    return (point - excess[ordered > excess][-1]).clamp(min=0)

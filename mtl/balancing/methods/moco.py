@@ -1,0 +1,76 @@
+"""MoCo: MGDA on running means of the gradients, with weights that follow slowly."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mtl.balancing.gramian import gramian
+from mtl.balancing.method import Answer, Given, Method, Needs, PerTask, Size, check_number
+from mtl.balancing.solvers import project_to_simplex
+
+
+class MoCoState(NamedTuple):
+    """The running means y [T, P], the weights [T] times T, and the steps of each task [T]."""
+
+    mean: PerTask
+    weights: PerTask
+    steps: PerTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoCo(Method):
+    """y += beta_k (g - y); w = projection of w - gamma_k (y y' + rho I) w on the simplex; d = T sum_t w_t y_t.
+
+    beta_k = beta / k^beta_decay and gamma_k = gamma / k^gamma_decay in step k, with y = g in the first step, where the
+    paper starts from zero. Its step depends on the scale of the gradients: ``gamma`` times their squared length should
+    stay below one. Code in use elsewhere projects by a softmax of weights that are on the simplex, which keeps them near
+    uniform; this is the Euclidean projection of the paper. Source: Fernando et al. 2023, algorithm 1. Memory: [T, P].
+    Cost: T backward passes.
+
+    Args:
+        beta, beta_decay: how fast the means follow.
+        gamma, gamma_decay: the step of the weights.
+        rho: pulls the weights towards uniform.
+
+    >>> from mtl.balancing import combine
+    >>> combine(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "moco")
+    tensor([1., 1.])
+    """
+
+    name: ClassVar[str] = "moco"
+    needs: ClassVar[Needs] = "jacobian"
+    beta: float = 0.5
+    beta_decay: float = 0.5
+    gamma: float = 0.1
+    gamma_decay: float = 0.5
+    rho: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number(self.name, "beta", self.beta, above=0, most=1)
+        check_number(self.name, "gamma", self.gamma, least=0)
+        for option in ("beta_decay", "gamma_decay", "rho"):
+            check_number(self.name, option, getattr(self, option), least=0)
+
+    def init(self, size: Size) -> MoCoState:
+        T = size.tasks
+        ones = torch.ones(T, dtype=torch.float64)
+        return MoCoState(torch.zeros(T, size.parameters), ones, 0 * ones)
+
+    def solve(self, given: Given, state: MoCoState) -> tuple[Answer, MoCoState]:
+        steps = state.steps + 1
+        rate = torch.where(steps == 1, 1.0, self.beta * steps**-self.beta_decay)
+        mean = follow(state.mean, given.jacobian, rate)
+        w = state.weights.cpu() / state.weights.sum().cpu()
+        slope = gramian(mean).cpu() @ w + self.rho * w
+        w = project_to_simplex(w - self.gamma * steps.cpu() ** -self.gamma_decay * slope)
+        weights = len(given.tasks) * w
+        direction = weights.to(mean) @ mean
+        return Answer(direction=direction), MoCoState(mean, weights, steps)
+
+
+def follow(mean: Tensor, rows: Tensor, rate: Tensor) -> Tensor:
+    """``mean`` [T, P] moved towards ``rows`` by ``rate`` [T]."""
+    mean = mean.to(rows)
+    return mean + rate.to(rows)[:, None] * (rows - mean)

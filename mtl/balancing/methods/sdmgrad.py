@@ -1,0 +1,73 @@
+"""SDMGrad: the shortest combination of gradients near a preferred one, by products of independent batches."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from mtl.balancing.method import (
+    Answer,
+    Given,
+    Method,
+    Needs,
+    Size,
+    TaskValues,
+    check_number,
+    check_task_values,
+)  # fmt: skip
+from mtl.balancing.methods.modo import PairState
+from mtl.balancing.solvers import project_to_simplex
+
+
+@dataclass(frozen=True, kw_only=True)
+class SDMGrad(Method):
+    """w by ``iterations`` projected steps on (w + pull q)' G1 G2' (w + pull q); d = T sum (w + pull q)_t g_t / (1 + pull).
+
+    q is the preference on the simplex; w starts where the step before left it. The products are divided by the
+    squared mean length of the gradients, so that ``lr`` has no units, and steps have momentum, both as in the authors'
+    code. The paper draws three batches a step; here G1 is the batch of this step and G2 that of the step before (see
+    `modo`). Source: Xiao, Ban and Ji 2023, algorithm 1. Memory: [T, P]. Cost: T backward passes.
+
+    Args:
+        pull: towards the preferred direction (lambda; 0.3 in the authors' experiments); large is the weighted sum.
+        lr, momentum, iterations: of the steps on w.
+        preference: q up to a factor, numbers >= 0 by task name or in task order; None is one for each.
+
+    >>> from mtl.balancing import combine
+    >>> combine(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "sdmgrad")
+    tensor([1., 1.])
+    """
+
+    name: ClassVar[str] = "sdmgrad"
+    needs: ClassVar[Needs] = "jacobian"
+    pull: float = 0.3
+    lr: float = 5.0
+    momentum: float = 0.5
+    iterations: int = 20
+    preference: TaskValues = None
+
+    def __post_init__(self) -> None:
+        check_number(self.name, "pull", self.pull, least=0)
+        check_number(self.name, "lr", self.lr, above=0)
+        check_number(self.name, "momentum", self.momentum, least=0, most=1)
+        check_number(self.name, "iterations", self.iterations, least=1, whole=True)
+        check_task_values(self.name, "preference", self.preference)
+
+    def init(self, size: Size) -> PairState:
+        return PairState.start(size)
+
+    def solve(self, given: Given, state: PairState) -> tuple[Answer, PairState]:
+        products = state.products(given)
+        lengths = given.gramian.diagonal().clamp(min=0).sqrt()
+        products = products / lengths.mean().clamp(min=torch.finfo(torch.float64).tiny) ** 2
+        q = given.pick(self.preference, "preference")
+        q = q / q.sum()
+        w = state.weights.cpu() / state.weights.sum().cpu()
+        velocity = torch.zeros_like(w)
+        for _ in range(self.iterations):
+            velocity = self.momentum * velocity + products @ (w + self.pull * q)
+            w = project_to_simplex(w - self.lr * velocity)
+        weights = len(given.tasks) * (w + self.pull * q) / (1 + self.pull)
+        return Answer(weights=weights), PairState(
+            given.jacobian.clone(), len(given.tasks) * w, state.steps + 1
+        )
