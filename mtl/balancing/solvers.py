@@ -135,6 +135,7 @@ def project_to_simplex(point: Tensor) -> Tensor:
     >>> project_to_simplex(torch.tensor([0.8, 0.6, -1.0]))
     tensor([0.6000, 0.4000, 0.0000])
     """
+    point = point - point.max()  # the same projection, and no sum that swallows the one
     ordered = point.sort(descending=True).values
     excess = (ordered.cumsum(dim=0) - 1) / torch.arange(1, len(point) + 1, dtype=point.dtype)
     return (point - excess[ordered > excess][-1]).clamp(min=0)

@@ -9,8 +9,6 @@ from torch import Tensor
 from mtl.balancing.method import Answer, Given, Method, Needs, check_choice, check_number
 from mtl.balancing.solvers import TOLERANCE, Solution, complementarity, unit_diagonal
 
-_RESCALE = {"none": lambda c: 1.0, "squared": lambda c: 1 / (1 + c**2), "linear": lambda c: 1 / (1 + c)}
-
 
 @dataclass(frozen=True, kw_only=True)
 class CAGrad(Method):
@@ -37,12 +35,14 @@ class CAGrad(Method):
 
     def __post_init__(self) -> None:
         check_number(self.name, "c", self.c, least=0)
-        check_choice(self.name, "rescale", self.rescale, tuple(_RESCALE))
+        check_choice(self.name, "rescale", self.rescale, ("none", "squared", "linear"))
 
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
         solution = cagrad_weights(given.gramian, self.c)
-        weights = _RESCALE[self.rescale](self.c) * solution.weights
-        return Answer(weights, None, solution.residual, solution.residual <= TOLERANCE), state
+        divisor = {"none": 1.0, "squared": 1 + self.c**2, "linear": 1 + self.c}[self.rescale]
+        return Answer(
+            solution.weights / divisor, None, solution.residual, solution.residual <= TOLERANCE
+        ), state
 
 
 def cagrad_weights(gramian: Tensor, c: float) -> Solution:
@@ -59,8 +59,9 @@ def cagrad_weights(gramian: Tensor, c: float) -> Solution:
     if c == 0 or size == 0:
         return Solution(weights, 0.0)
     M = gramian / size**2
-    radius = c * float(M.sum().clamp(min=0).sqrt()) / T
-    if radius <= 1e-15:  # the mean is zero
+    length = float(M.sum().clamp(min=0).sqrt()) / T
+    radius = c * length
+    if length <= 1e-7:  # the mean is zero, as far as a Gramian can tell
         return Solution(0 * weights, 0.0)
     b = M.mean(dim=1)[there]  # g_t · g
     M = M[there][:, there]
@@ -71,7 +72,7 @@ def cagrad_weights(gramian: Tensor, c: float) -> Solution:
     active[b.argmin()] = True  # the first to bind as v rises from where e is zero
     for _ in range(4 * T + 4):
         key = tuple(active.tolist())
-        if key in seen:
+        if key in seen or not any(key):
             break
         seen.add(key)
         v, x = _root(C, b / lengths, 1 / lengths, active, radius)

@@ -19,11 +19,12 @@ class ExcessState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ExcessMTL(Method):
-    """Weights T softmax(s), s_t += lr e_t / e_t at the start, e_t = sum_p g_tp² / sqrt(S_tp), S the sum of squares so far.
+    """Weights T softmax(s), s_t += lr e_t / (e_t at the start), with e_t = sum_p g_tp² / sqrt(S_tp).
 
-    e_t estimates the excess risk by a second-order expansion with Adagrad's diagonal for the curvature. The first is
-    averaged over ``warm_up`` steps, in which weights are one (the paper: three epochs); the authors' code uses the first
-    step alone. Weights are kept as logits, so that they cannot overflow. Source: He et al. 2024, equations 6 to 9.
+    S is the sum of squared gradients so far, and e_t estimates the excess risk by a second-order expansion with
+    Adagrad's diagonal for the curvature. The first is averaged over ``warm_up`` steps, in which weights are one (the
+    paper: three epochs; the authors' code: one step). Weights are kept as logits, so that they cannot overflow. Source:
+    He et al. 2024, equations 6 to 9.
     Memory: [T, P]. Cost: T backward passes.
 
     Args:

@@ -20,7 +20,8 @@ _STATIONARY = (
 class FairGrad(Method):
     """Weights a > 0 with M a = a^(-1/alpha): task t gains g_t · d = a_t^(-1/alpha).
 
-    ``alpha=1`` is `nash_mtl` (proportional fairness); towards 0 the plain sum of gains, towards infinity all gain alike.
+    ``alpha=1`` is `nash_mtl` (proportional fairness); towards 0 the sum of the gains counts, towards infinity all gain
+    alike.
     The weights are the one minimiser of a' M a / 2 - sum_t u(a_t), u' = a^(-1/alpha), found by Newton steps with a
     line search on gradients of length one; the residual is the largest relative error of the equation.
     The length of d does not follow that of the gradients (their factor c gives c to (1 - alpha) / (1 + alpha)).

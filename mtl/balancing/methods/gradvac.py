@@ -19,12 +19,12 @@ class GradVacState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class GradVac(Method):
-    """For each task i, over the others j in random order: where cos(g'_i, g_j) is below its target, add what reaches it.
+    """For each task i, over the others j in random order: where cos(g'_i, g_j) is below its target, reach it.
 
     g'_i += |g'_i| (h sqrt(1 - c²) - c sqrt(1 - h²)) / (|g_j| sqrt(1 - h²)) g_j, c the cosine and h its target: the
     running mean of the cosines met, zero at the start, where the rule is `pcgrad`'s. The direction is the sum of the
-    g'_i. By layer (the paper's ``all_layer``) each layer has targets and corrections of its own. Zero gradients are left
-    out. Source: Wang et al. 2021, equation 3 and algorithm 1. Cost: T backward passes.
+    g'_i. By layer (the paper's ``all_layer``) each layer has targets and corrections of its own. Zero gradients
+    are left out. Source: Wang et al. 2021, equation 3 and algorithm 1. Cost: T backward passes.
 
     Args:
         beta: how fast the target follows (0.01 in the paper).

@@ -25,8 +25,8 @@ class MoCo(Method):
 
     beta_k = beta / k^beta_decay and gamma_k = gamma / k^gamma_decay in step k, with y = g in the first step, where the
     paper starts from zero. Its step depends on the scale of the gradients: ``gamma`` times their squared length should
-    stay below one. Code in use elsewhere projects by a softmax of weights that are on the simplex, which keeps them near
-    uniform; this is the Euclidean projection of the paper. Source: Fernando et al. 2023, algorithm 1. Memory: [T, P].
+    stay below one. Code in use elsewhere takes a softmax where the paper projects, which keeps weights
+    near uniform. Source: Fernando et al. 2023, algorithm 1. Memory: [T, P].
     Cost: T backward passes.
 
     Args:

@@ -21,7 +21,7 @@ from mtl.balancing.solvers import project_to_simplex
 
 @dataclass(frozen=True, kw_only=True)
 class SDMGrad(Method):
-    """w by ``iterations`` projected steps on (w + pull q)' G1 G2' (w + pull q); d = T sum (w + pull q)_t g_t / (1 + pull).
+    """Minimise (w + pull q)' G1 G2' (w + pull q) by projected steps; d = T sum_t (w + pull q)_t g_t / (1 + pull).
 
     q is the preference on the simplex; w starts where the step before left it. The products are divided by the
     squared mean length of the gradients, so that ``lr`` has no units, and steps have momentum, both as in the authors'
@@ -59,7 +59,8 @@ class SDMGrad(Method):
     def solve(self, given: Given, state: PairState) -> tuple[Answer, PairState]:
         products = state.products(given)
         lengths = given.gramian.diagonal().clamp(min=0).sqrt()
-        products = products / lengths.mean().clamp(min=torch.finfo(torch.float64).tiny) ** 2
+        mean = float(lengths.mean()) or 1.0
+        products = products / mean / mean
         q = given.pick(self.preference, "preference")
         q = q / q.sum()
         w = state.weights.cpu() / state.weights.sum().cpu()

@@ -10,6 +10,7 @@ import mtl
 Combine = Callable[[Tensor], Tensor]
 
 EVERY = {"plain_sum_without_conflict", "one_task_is_itself", "linear_under_scaling", "rotation"}
+SCALES = {"one_task_is_itself", "linear_under_scaling"}
 CLAIMS: dict[str, set[str]] = {
     "equal": EVERY | {"permutation"},
     "static": EVERY | {"permutation"},
@@ -23,6 +24,25 @@ CLAIMS: dict[str, set[str]] = {
     "pcgrad": EVERY | {"two_agree"},
     # every task gains alike, however long its gradient
     "nash_mtl": {"permutation", "rotation", "non_conflicting"},
+    "fairgrad": {"permutation", "rotation", "non_conflicting"},
+    # the shortest combination: it favours short gradients
+    "mgda": SCALES | {"permutation", "rotation", "non_conflicting"},
+    # a fresh target is a cosine of zero: PCGrad
+    "gradvac": EVERY | {"two_agree"},
+    # one task alone is lengthened by 1 + c
+    "cagrad": (SCALES - {"one_task_is_itself"}) | {"permutation", "rotation"},
+    "imtl_g": SCALES | {"permutation", "rotation"},
+    "config": SCALES | {"permutation", "rotation"},
+    "krum": SCALES | {"permutation", "rotation"},
+    "gradnorm": EVERY | {"permutation"},
+    "excess_mtl": EVERY | {"permutation"},
+    "graddrop": SCALES | {"permutation", "plain_sum_without_conflict"},
+    "trimmed_mean": SCALES | {"permutation"},
+    "db_mtl": SCALES | {"permutation", "rotation"},
+    "sdmgrad": SCALES | {"permutation", "rotation"},
+    # their step sizes have the units of a gradient
+    "moco": {"one_task_is_itself", "permutation", "rotation"},
+    "modo": {"one_task_is_itself", "permutation", "rotation"},
     # agreeing gradients are still made orthogonal
     "aligned_mtl": (EVERY - {"plain_sum_without_conflict"}) | {"permutation", "one_length"},
     "dualproj": EVERY | {"permutation", "non_conflicting"},
