@@ -1,7 +1,7 @@
 """Tasks, models with one shared backbone and many heads, balancing, data sets, training."""
 
 from mtl.backbones import BACKBONES, backbone
-from mtl.balancing import BALANCERS, Balancer, combine
+from mtl.balancing import BALANCERS, Balancer, combine, fork
 from mtl.conflict import Conflict, measure_conflict
 from mtl.data import DATASETS, Splits, TaskData, dataset
 from mtl.data.augment import random_shift
@@ -39,6 +39,7 @@ __all__ = [
     "dataset",
     "evaluate",
     "fit",
+    "fork",
     "linear_head",
     "load_weights",
     "measure_conflict",

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mtl.balancing.balancer import Balanced
-from mtl.balancing.engine import TaskGradients
+from mtl.balancing.engine import Step
 from mtl.balancing.gramian import cosines, gramian, norms
+from mtl.balancing.last import Balanced
+from mtl.balancing.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,10 @@ def measure_conflict(losses: Mapping[str, Tensor], model: Balanced) -> Conflict:
     """
     names = [task.name for task in model.tasks if task.name in losses]
     shared = model.shared_parameters()
-    rows = TaskGradients().collect([losses[name] for name in names], shared, None, retain_graph=True)
+    own = {id(p) for p in shared}
+    heads = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+    step = Step([losses[name] for name in names], shared, heads, Rows(), keep=True)
+    rows = step.rows(columns=shared)
     place = {id(p): i for i, p in enumerate(shared)}
     starts = [0]
     for parameter in shared:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from mtl.balancing.fork import fork
 from mtl.heads import Heads, OneHead, build_head
 from mtl.names import unknown
 from mtl.tasks import Task, mean_loss
@@ -66,7 +67,8 @@ class MultiTaskModel(nn.Module):
                 f"the backbone must give [B, {self.features}], got {list(features.shape)} for inputs "
                 f"{list(inputs.shape)}; pool and flatten inside it, or pass features="
             )
-        return {task.name: head(features) for task, head in zip(self.tasks, self.heads, strict=True)}
+        own = fork(features, len(self.tasks))  # an alias for each head: balancing then passes the heads once
+        return {task.name: head(z) for task, head, z in zip(self.tasks, self.heads, own, strict=True)}
 
     def losses(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The mean loss of each task over the labels that are there: {task name: scalar}, in task order.

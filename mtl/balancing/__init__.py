@@ -2,6 +2,8 @@
 
 from mtl.balancing.balancer import Balancer, Last
 from mtl.balancing.combine import combine
+from mtl.balancing.fork import fork
+from mtl.balancing.method import Answer, Given, Method
 from mtl.balancing.registry import BALANCERS
 
-__all__ = ["BALANCERS", "Balancer", "Last", "combine"]
+__all__ = ["BALANCERS", "Answer", "Balancer", "Given", "Last", "Method", "combine", "fork"]

@@ -1,69 +1,47 @@
 """The one stateful piece of balancing: keeps a method's state and generator, and writes gradients."""
 
+import itertools
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mtl.balancing.engine import TaskGradients, backward_weighted, combine_rows
-from mtl.balancing.gramian import cosines, gramian, norms
-from mtl.balancing.method import Answer, Given, Size
+from mtl.balancing.checks import checked_losses, checked_settings
+from mtl.balancing.engine import Step, backward_weighted, combine_rows, last_layer
+from mtl.balancing.gramian import gramian
+from mtl.balancing.last import Balanced, Last
+from mtl.balancing.layers import layer_groups
+from mtl.balancing.method import Answer, Given, Level, Method, Size
+from mtl.balancing.pending import Pending
 from mtl.balancing.registry import build
+from mtl.balancing.rows import Rows
 from mtl.balancing.state import from_plain, move, put, take, to_plain
-from mtl.names import unknown
-
-
-class Balanced(Protocol):
-    """What a balancer asks of a model; `mtl.MultiTaskModel` has it."""
-
-    @property
-    def tasks(self) -> tuple[Any, ...]: ...
-    def shared_parameters(self) -> list[nn.Parameter]: ...
-    def parameters(self) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Last:
-    """What the last step did, for the T tasks that took part.
-
-    Attributes:
-        tasks: their names.
-        weights: [T], or None for a method without weights.
-        residual: the relative optimality residual of the problem solved, or None where nothing is solved.
-        gramian, cosines, norms: [T, T], [T, T] and [T] of the shared gradients; None where only losses were used.
-    """
-
-    tasks: tuple[str, ...]
-    weights: Tensor | None
-    residual: float | None
-    gramian: Tensor | None
-
-    @property
-    def cosines(self) -> Tensor | None:
-        return None if self.gramian is None else cosines(self.gramian)
-
-    @property
-    def norms(self) -> Tensor | None:
-        return None if self.gramian is None else norms(self.gramian)
 
 
 class Balancer:
     """Writes the gradients of several losses into ``.grad``, balanced by a method of `mtl.BALANCERS`.
 
     Args:
-        method: its name.
+        method: its name, or a function [T, P] -> [P] of your own (a TorchJD aggregator is one), or a `Method`.
         seed: of the method's own generator.
+        level: of what gradients are compared: ``"parameters"``, all shared ones (the default, except for `gradnorm`);
+            ``"features"``, what the heads read, over the whole batch: one pass through the trunk instead of T, an upper
+            bound of the problem (Sener and Koltun 2018); ``"last_layer"``, the last shared matrix with its bias.
+        every: solve anew every so many steps, and use the last weights in between, for the cost of a plain sum.
+        match_norm: rescale every direction to the length of the plain sum's, so that comparing methods is not comparing
+            learning rates. Methods on losses then cost T passes too.
+        smooth: running mean of the weights, this much of the last ones in each step (Zhou et al. 2022, CR-MOGM).
         options: the method's own, checked by name.
 
     Attributes:
         last: `Last`, what the last step did; None before the first.
 
     Methods that need only losses weight them and run one backward pass, so that heads are weighted like the trunk.
-    Methods on gradients run one pass a task, combine the gradients of the shared parameters, and leave each head the
-    gradient of its own loss. As with ``Tensor.backward``, gradients are added to what ``.grad`` holds.
+    Methods on gradients pass the heads once and the trunk once a task, combine the gradients of the shared
+    parameters, and leave each head the gradient of its own loss. As with ``Tensor.backward``, gradients are added to
+    what ``.grad`` holds. Memory: one [T, P] buffer, kept.
 
     >>> import mtl
     >>> model = mtl.MultiTaskModel(mtl.backbone("mlp", in_features=2), [mtl.Regression("a"), mtl.Regression("b")])
@@ -74,51 +52,79 @@ class Balancer:
     (('a', 'b'), True)
     """
 
-    def __init__(self, method: str = "equal", *, seed: int = 0, **options: Any) -> None:
+    def __init__(
+        self,
+        method: str | Method | Callable[[Tensor], Tensor] = "equal",
+        *,
+        seed: int = 0,
+        level: Level | None = None,
+        every: int = 1,
+        match_norm: bool = False,
+        smooth: float = 0.0,
+        **options: Any,
+    ) -> None:
         self.method = build(method, options)
-        self.name = method
+        self.name = self.method.name
+        self.level: Level = self.method.default_level if level is None else level
+        checked_settings(self.method, self.level, every, smooth)
+        self.every, self.match_norm, self.smooth = every, match_norm, smooth
         self.last: Last | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._tasks: tuple[str, ...] = ()
         self._state: Any = None
         self._loaded: Any = None  # a state from load_state_dict, until the first step tells the sizes
-        self._gradients = TaskGradients()
+        self._steps = 0
+        self._kept = torch.empty(0, dtype=torch.float64)  # [all tasks] the last weights, NaN: none yet
+        self._rows = Rows()
+        self._pending: Pending | None = None
         self._warned = False
 
-    def backward(self, losses: Mapping[str, Tensor], model: Balanced) -> None:
+    def backward(self, losses: Mapping[str, Tensor], model: Balanced, *, scaler: Any = None) -> None:
         """Add the balanced gradients of ``losses`` {task: scalar} to the ``.grad`` of every parameter.
 
         A task of the model that is absent from ``losses`` takes no part, and its state stays as it was. Nothing is
         written where an error is raised. The graph of the losses is freed.
+
+        Args:
+            losses: {task: scalar}.
+            model: what they were computed with.
+            scaler: a ``torch.amp.GradScaler``: give the losses unscaled, here. Gradients are unscaled before
+                anything is solved, and written scaled, as ``scaler.step`` expects. Where they overflow nothing is
+                solved, and the scaler skips the step.
 
         Raises:
             ValueError: a loss that is NaN or infinite (its task is named), not a scalar, or without a graph; a name
                 that is no task of the model; tasks that differ from those of the first call.
         """
         names = tuple(task.name for task in model.tasks)
-        values = _checked(losses, names)
+        scale = _scale(scaler, losses)
+        values = checked_losses(losses, names)
         present = tuple(name for name in names if name in losses)
         tensors = [losses[name] for name in present]
-        shared = model.shared_parameters()
-        by_loss = self.method.needs == "losses"
-        self._prepare(names, 0 if by_loss else sum(p.numel() for p in shared))
-        if by_loss:
+        self._prepare(names, self._parameters(model)[0], model)
+        if self._pending is not None:
+            self._add(losses, model, scale)
+            self._solve_pending(names, model, scale)
+        elif self.method.needs == "losses" and not self.match_norm:
             answer = self._solve(names, present, values)
-            if answer.weights is None:
-                raise ValueError(f"{self.name} needs only losses, so it must answer weights")
-            backward_weighted(tensors, answer.weights)
-            return
-        if not shared:
-            raise ValueError(f"{self.name} balances gradients of shared parameters, and the model has none")
-        own = {id(p) for p in shared}
-        heads = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
-        rows = self._gradients.collect(tensors, shared, heads)
-        products = gramian(rows).cpu()
-        for name, square in zip(present, products.diagonal().tolist(), strict=True):
-            if not square < float("inf"):
-                raise ValueError(f"the gradient of task '{name}' is not finite, though its loss is")
-        answer = self._solve(names, present, values, products, rows)
-        self._gradients.write(combine_rows(answer.weights, answer.direction, rows))
+            assert answer.weights is not None
+            backward_weighted(tensors, scale * answer.weights)
+        else:
+            self._by_gradients(names, present, values, tensors, model, scale)
+        self._steps += 1
+
+    def accumulate(self, losses: Mapping[str, Tensor], model: Balanced, *, scaler: Any = None) -> None:
+        """Keep the tasks' gradients of a micro-batch; the next `backward` adds its own and balances them together.
+
+        Divide the losses by the number of micro-batches, as with a plain sum: n micro-batches then give what the
+        whole batch gives, for every method. Costs T backward passes, also for methods that need only losses.
+        """
+        scale = _scale(scaler, losses)
+        if self.level != "parameters":
+            raise ValueError(f"accumulate needs level='parameters', this balancer has level='{self.level}'")
+        names = tuple(task.name for task in model.tasks)
+        self._prepare(names, self._parameters(model)[0], model)
+        self._add(losses, model, scale)
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Tell the losses of the same batch after the optimizer's step, to a method that learns from them (`famo`).
@@ -127,18 +133,9 @@ class Balancer:
         """
         if not self.wants_losses_after_step or not self._tasks:
             return
-        values = _checked(losses, self._tasks, graph=False)
-        present = tuple(name for name in self._tasks if name in losses)
-        places = tuple(self._tasks.index(name) for name in present)
-        given = Given(
-            method=self.name,
-            tasks=present,
-            places=places,
-            total=len(self._tasks),
-            generator=self._generator,
-            known_losses=values,
-        )
-        at = torch.tensor(places)
+        values = checked_losses(losses, self._tasks, graph=False)
+        given = self._given(self._tasks, tuple(name for name in self._tasks if name in losses), values)
+        at = torch.tensor(given.places)
         self._state = put(self._state, at, self.method.revise(given, take(self._state, at)))
 
     @property
@@ -148,25 +145,37 @@ class Balancer:
 
     def state_dict(self) -> dict[str, Any]:
         """State, generator and tasks as plain containers; continues bit for bit after `load_state_dict`."""
-        tasks, state = self._tasks, to_plain(self._state) if self._tasks else None
+        tasks, state, kept = self._tasks, to_plain(self._state) if self._tasks else None, self._kept.clone()
         if self._loaded is not None:  # loaded, and no step yet
-            tasks, state = self._loaded["tasks"], self._loaded["state"]
+            tasks, state, kept = self._loaded["tasks"], self._loaded["state"], self._loaded["weights"]
         return {
             "method": self.name,
             "tasks": list(tasks),
             "state": state,
             "generator": self._generator.get_state(),
+            "steps": self._steps,
+            "weights": kept,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` gave, of a balancer of the same method."""
         if state["method"] != self.name:
             raise ValueError(f"the state is of balancer '{state['method']}', this one is '{self.name}'")
-        self._tasks = ()
-        self._loaded = {"tasks": tuple(state["tasks"]), "state": state["state"]} if state["tasks"] else None
+        self._tasks, self._pending = (), None
+        loaded = {"tasks": tuple(state["tasks"]), "state": state["state"], "weights": state["weights"]}
+        self._loaded = loaded if state["tasks"] else None
         self._generator.set_state(state["generator"])
+        self._steps = state["steps"]
 
-    def _prepare(self, names: tuple[str, ...], parameters: int) -> None:
+    def _parameters(self, model: Balanced) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """The balanced parameters and all others."""
+        shared = model.shared_parameters()
+        if not shared and (self.method.needs != "losses" or self.match_norm):
+            raise ValueError(f"{self.name} balances gradients of shared parameters, and the model has none")
+        own = {id(p) for p in shared}
+        return shared, [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+
+    def _prepare(self, names: tuple[str, ...], shared: list[nn.Parameter], model: Balanced) -> None:
         """The state of the first step; afterwards the tasks stay as they are."""
         if self._tasks:
             if names != self._tasks:
@@ -174,15 +183,158 @@ class Balancer:
                     f"the model's tasks {list(names)} are not those of the first step {list(self._tasks)}"
                 )
             return
-        self._state = self.method.init(Size(len(names), parameters))
+        if self.method.needs == "losses":
+            size = Size(len(names))
+        else:
+            columns = last_layer(model, shared) if self.level == "last_layer" else shared  # type: ignore[arg-type]  # modules() is all it asks
+            groups = len(layer_groups(model, shared)[0]) - 1 if self.method.by_layer else 1
+            size = Size(len(names), sum(p.numel() for p in columns), groups)
+        self._state = self.method.init(size)
+        self._kept = torch.full((len(names),), torch.nan, dtype=torch.float64)
         if self._loaded is not None:
             if names != self._loaded["tasks"]:
                 raise ValueError(
                     f"the loaded state is of tasks {list(self._loaded['tasks'])}, the model has {list(names)}"
                 )
             self._state = from_plain(self._state, self._loaded["state"], f"state of {self.name}")
+            self._kept = self._loaded["weights"].clone()
             self._loaded = None
         self._tasks = names
+
+    def _by_gradients(
+        self,
+        names: tuple[str, ...],
+        present: tuple[str, ...],
+        values: Tensor,
+        tensors: list[Tensor],
+        model: Balanced,
+        scale: float,
+    ) -> None:
+        shared, heads = self._parameters(model)
+        weigh_heads = self.method.weights_heads or self.method.needs == "losses"
+        keep = weigh_heads
+        step = Step(tensors, shared, heads, self._rows, level=self.level, scale=scale, keep=keep)
+        kept = self._kept[[names.index(name) for name in present]]
+        if self._steps % self.every and not bool(kept.isnan().any()):
+            self.last = Last(present, kept, None, None, refreshed=False)
+            step.write(kept, weigh_heads=weigh_heads)
+            return
+        columns = last_layer(model, shared) if self.level == "last_layer" else None  # type: ignore[arg-type]  # as above
+        rows = step.rows(columns=columns)
+        self._combine_and_write(names, present, values, rows, step, model, scale, weigh_heads)
+
+    def _combine_and_write(
+        self,
+        names: tuple[str, ...],
+        present: tuple[str, ...],
+        values: Tensor,
+        rows: Tensor,
+        step: Any,
+        model: Balanced,
+        scale: float,
+        weigh_heads: bool,
+    ) -> None:
+        shared = self._parameters(model)[0]
+        compared = rows  # of accumulated rows, those of the heads that the method weights stay out
+        if self.level == "parameters":
+            compared = rows[:, : sum(p.numel() for p in shared)]
+        starts: list[int] = []
+        groups = None
+        if self.method.by_layer:
+            starts = layer_groups(model, shared)[0]
+            groups = torch.stack([gramian(compared[:, a:b]) for a, b in itertools.pairwise(starts)]).cpu()
+        products = gramian(compared).cpu() if groups is None else groups.sum(dim=0)
+        if scale != 1.0:
+            products = products / scale**2
+            groups = None if groups is None else groups / scale**2
+        for name, square in zip(present, products.diagonal().tolist(), strict=True):
+            if not square < float("inf"):
+                if scale != 1.0:  # overflow: the scaler sees it and skips the step
+                    step.write(torch.ones(len(present)), rows.sum(dim=0), weigh_heads=False)
+                    return
+                raise ValueError(f"the gradient of task '{name}' is not finite, though its loss is")
+        unscaled = rows if scale == 1.0 or self.method.needs != "jacobian" else rows / scale
+        answer = self._solve(names, present, values, products, unscaled, groups)
+        direction = None
+        if answer.weights is None or self.level == "parameters":
+            source = rows if answer.weights is not None else unscaled
+            direction = combine_rows(answer.weights, answer.direction, source, starts)
+            if answer.weights is None and scale != 1.0:
+                direction = direction * scale
+        factor = self._factor(answer.weights, direction, products, scale) if self.match_norm else 1.0
+        assert self.last is not None
+        self.last = Last(present, answer.weights, answer.residual, products, factor)
+        step.write(answer.weights, direction, factor=factor, weigh_heads=weigh_heads)
+
+    def _factor(
+        self, weights: Tensor | None, direction: Tensor | None, products: Tensor, scale: float
+    ) -> float:
+        """The length of the plain sum over that of the direction; 1 where the direction is zero."""
+        plain = float(products.sum().clamp(min=0).sqrt())
+        if weights is not None and weights.dim() == 1:
+            length = float((weights @ products @ weights).clamp(min=0).sqrt())
+        else:
+            assert direction is not None
+            length = float(direction.double().norm()) / scale
+        return plain / length if length > 1e-12 * plain else 1.0
+
+    def _add(self, losses: Mapping[str, Tensor], model: Balanced, scale: float) -> None:
+        """The gradients of a micro-batch, added to the rows of the tasks."""
+        names = self._tasks
+        values = checked_losses(losses, names)
+        shared, heads = self._parameters(model)
+        if (
+            self.method.needs == "losses" or self.method.weights_heads
+        ):  # heads are weighted: their rows are kept too
+            shared, heads = [*shared, *heads], []
+        if self._pending is None:
+            self._rows.open(len(names), shared)
+            self._rows.clear()
+            self._pending = Pending.start(len(names))
+        present = tuple(name for name in names if name in losses)
+        places = [names.index(name) for name in present]
+        step = Step([losses[name] for name in present], shared, heads, self._rows, scale=scale)
+        step.rows(places=places)
+        self._pending.add(places, values, heads, step.head_gradients)
+
+    def _solve_pending(self, names: tuple[str, ...], model: Balanced, scale: float) -> None:
+        pending, self._pending = self._pending, None
+        assert pending is not None
+        places = pending.places()
+        present = tuple(names[place] for place in places)
+        shared_numbers = sum(p.numel() for p in self._parameters(model)[0])
+        rows = self._rows[:] if len(places) == len(names) else self._rows[places]
+        self._combine_and_write(
+            names,
+            present,
+            pending.losses[places],
+            rows,
+            pending.writer(self._rows, shared_numbers),
+            model,
+            scale,
+            False,
+        )
+
+    def _given(
+        self,
+        names: tuple[str, ...],
+        present: tuple[str, ...],
+        values: Tensor,
+        products: Tensor | None = None,
+        rows: Tensor | None = None,
+        groups: Tensor | None = None,
+    ) -> Given:
+        return Given(
+            method=self.name,
+            tasks=present,
+            places=tuple(names.index(name) for name in present),
+            total=len(names),
+            generator=self._generator,
+            known_losses=values,
+            known_gramian=products,
+            known_jacobian=rows if self.method.needs == "jacobian" else None,
+            known_groups=groups,
+        )
 
     def _solve(
         self,
@@ -191,51 +343,41 @@ class Balancer:
         values: Tensor,
         products: Tensor | None = None,
         rows: Tensor | None = None,
+        groups: Tensor | None = None,
     ) -> Answer:
-        places = tuple(names.index(name) for name in present)
-        given = Given(
-            method=self.name,
-            tasks=present,
-            places=places,
-            total=len(names),
-            generator=self._generator,
-            known_losses=values,
-            known_gramian=products,
-            known_jacobian=rows if self.method.needs == "jacobian" else None,
+        given = self._given(names, present, values, products, rows, groups)
+        at = torch.tensor(given.places)
+        state = (
+            self._state if self.method.needs != "jacobian" or rows is None else move(self._state, rows.device)
         )
-        at = torch.tensor(places)
-        state = self._state if rows is None else move(self._state, rows.device)
         answer, updated = self.method.solve(given, take(state, at))
+        if answer.weights is None and self.method.needs == "losses":
+            raise ValueError(f"{self.name} needs only losses, so it must answer weights")
         self._state = put(state, at, updated)
         if not answer.converged and not self._warned:
             self._warned = True
             warnings.warn(
                 f"{self.name} stopped before its tolerance: relative residual {answer.residual:.1e}",
-                stacklevel=3,
+                stacklevel=4,
             )
+        if answer.weights is not None and answer.weights.dim() == 1:
+            weights, before = answer.weights, self._kept[at]
+            if self.smooth:
+                weights = torch.where(
+                    before.isnan(), weights, self.smooth * before + (1 - self.smooth) * weights
+                )
+                answer = answer._replace(weights=weights)
+            self._kept = self._kept.index_put((at,), weights)
         self.last = Last(present, answer.weights, answer.residual, products)
         return answer
 
 
-def _checked(losses: Mapping[str, Tensor], names: tuple[str, ...], *, graph: bool = True) -> Tensor:
-    """The values of the losses in task order, [T] float64 on the CPU."""
-    if not losses:
-        raise ValueError("there is no loss to balance: this batch has no label for any task")
-    for name, loss in losses.items():
-        if name not in names:
-            raise unknown("task", name, names)
-        if not isinstance(loss, Tensor) or loss.dim() != 0:
-            got = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-            raise ValueError(f"the loss of task '{name}' must be a scalar tensor, got {got}")
-        if graph and not loss.requires_grad:
-            raise ValueError(f"the loss of task '{name}' does not depend on any trainable parameter")
-    present = [name for name in names if name in losses]
-    values = (
-        torch.stack([losses[name].detach() for name in present]).double().cpu()
-    )  # one wait for the device
-    for name, value in zip(present, values.tolist(), strict=True):
-        if not abs(value) < float("inf"):
-            raise ValueError(
-                f"the loss of task '{name}' is {value}; look at its labels and inputs, or lower the learning rate"
-            )
-    return values
+def _scale(scaler: Any, losses: Mapping[str, Tensor]) -> float:
+    """The factor of a gradient scaler; one without."""
+    if scaler is None or not scaler.is_enabled():
+        return 1.0
+    for loss in losses.values():
+        if isinstance(loss, Tensor):
+            scaler.scale(loss.detach())  # a scaler starts with its first use
+            break
+    return float(scaler.get_scale())

@@ -1,6 +1,6 @@
 """The bare methods on a matrix of gradients."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from mtl.balancing.engine import combine_rows
 from mtl.balancing.gramian import gramian
-from mtl.balancing.method import Given, Size
+from mtl.balancing.method import Given, Method, Size
 from mtl.balancing.registry import build
 
 
 def combine(
     jacobian: Tensor,
-    method: str,
+    method: str | Method | Callable[[Tensor], Tensor],
     *,
     losses: Sequence[float] | Tensor | None = None,
     seed: int = 0,
@@ -24,7 +24,7 @@ def combine(
 
     Args:
         jacobian: [T, P] gradients as rows, finite, of any floating dtype; small problems are solved in float64.
-        method: a name in `mtl.BALANCERS`.
+        method: a name in `mtl.BALANCERS`, or a function [T, P] -> [P] (a TorchJD aggregator is one).
         losses: [T] the tasks' losses, for methods that look at them.
         seed: for methods that draw.
         options: the method's own.
@@ -57,7 +57,7 @@ def combine(
     if rows.dtype not in (torch.float32, torch.float64):
         rows = rows.float()
     given = Given(
-        method=method,
+        method=rule.name,
         tasks=tuple(map(str, range(T))),
         places=tuple(range(T)),
         total=T,

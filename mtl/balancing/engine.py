@@ -1,145 +1,217 @@
-"""The way from losses to gradients: per-task gradients of the shared parameters, and back into ``.grad``.
+"""The way from losses to gradients: the backward passes of one step, and what is written into ``.grad``.
 
-Why plain ``backward`` calls with ``.grad`` set aside, and not ``torch.autograd.grad``: a backward pass reaches
-everything that ``loss.backward()`` reaches (heads, loss parameters, leaves that nobody listed), works through
-re-entrant checkpointing, and gives the heads their gradients on the way through to the trunk.
+Why plain ``backward`` calls with ``.grad`` set aside, and not ``torch.autograd.grad``, where a graph has no fork: a
+backward pass reaches everything that ``loss.backward()`` reaches (heads, loss parameters, leaves that nobody listed)
+and works through re-entrant checkpointing.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from mtl.balancing.fork import find_fork
 from mtl.balancing.gramian import weighted_sum
+from mtl.balancing.method import Level
+from mtl.balancing.passes import backward, explained, trunk_rows
+from mtl.balancing.rows import Parameters, Rows, accumulate, gradients_set_aside
 
-Parameters = Sequence[nn.Parameter]
 
-
-def backward_weighted(losses: Sequence[Tensor], weights: Tensor) -> None:
+def backward_weighted(losses: Sequence[Tensor], weights: Tensor, inputs: Parameters | None = None) -> None:
     """Add the gradient of sum_t weights[t] losses[t] to ``.grad``, in one backward pass.
 
     With weights of one this is ``sum(losses).backward()`` to the bit: the same graph, entered with the same ones.
     """
     seeds = [weight.to(loss) for weight, loss in zip(weights, losses, strict=True)]
-    torch.autograd.backward(list(losses), seeds)
+    backward(list(losses), seeds, inputs=inputs)
 
 
-class TaskGradients:
-    """Per-task gradients of the shared parameters as rows of one [T, P] buffer, allocated once.
+class Step:
+    """The backward passes of one step for T losses: `rows` gathers the tasks' gradients, `write` adds what was solved.
 
-    The buffer is float64 if a parameter is, else float32 (also for half-precision parameters), and its columns
-    follow the parameters' order, each in the order of its memory. ``collect`` fills it and leaves every ``.grad``
-    as it was; ``write`` then adds a direction and the collected gradients of the heads. Between the two a caller
-    may fail without a trace.
+    Between the two, ``.grad`` is as it was, so that a caller may fail without a trace. The trunk is passed T times by
+    `rows` (not at all with ``level="features"``) and once more by `write` where the rows are not the gradients
+    of all shared parameters; `write` without `rows` is one pass, with given weights.
+
+    Args:
+        losses: T scalars.
+        shared, heads: the parameters that are balanced, and all others of the model.
+        buffer: where rows are kept; valid until the next step that uses it.
+        level: see `mtl.Balancer`.
+        scale: the factor of a gradient scaler: rows and what is written carry it.
+        keep: the graph is still needed afterwards.
     """
 
-    def __init__(self) -> None:
-        self._layout: tuple[object, ...] = ()
-        self._buffer = torch.empty(0, 0)
-        self._views: list[list[Tensor]] = []
-        self._shared: Parameters = ()
-        self._heads: Parameters = ()
-        self._reached: list[bool] = []
-        self._head_gradients: list[Tensor | None] = []
-
-    def collect(
+    def __init__(
         self,
         losses: Sequence[Tensor],
         shared: Parameters,
-        heads: Parameters | None,
+        heads: Parameters,
+        buffer: Rows,
         *,
-        retain_graph: bool = False,
-    ) -> Tensor:
-        """Gradients of the losses with respect to the shared parameters: rows [T, P], valid until the next call.
+        level: Level = "parameters",
+        scale: float = 1.0,
+        keep: bool = False,
+    ) -> None:
+        _refuse_hooks([*shared, *heads])
+        self.losses, self.shared, self.heads = list(losses), list(shared), list(heads)
+        self.level, self.scale, self.keep, self.buffer = level, scale, keep, buffer
+        self.fork = find_fork(self.losses, self.shared, self.heads)
+        self.head_gradients: list[Tensor | None] | None = None
+        self._cotangents: list[dict[int, Tensor]] | None = None
+        self._features: list[tuple[int, Tensor]] = []  # leaf and its shape, after `rows` by features
+        self._written_rows = False
+        if level == "features" and self.fork is None:
+            raise ValueError(
+                "level='features' needs losses that reach the shared parameters through features alone: build the "
+                "model with mtl.MultiTaskModel, or call mtl.fork between your trunk and heads (uncompiled); a tied "
+                "or penalised shared weight rules it out"
+            )
 
-        T backward passes; only the last frees the graph. ``heads`` are the other parameters, whose gradients are
-        kept for ``write``; with ``heads=None`` nothing but the shared parameters is differentiated.
+    def rows(self, *, columns: Parameters | None = None, places: Sequence[int] | None = None) -> Tensor:
+        """The tasks' gradients [T, N]: by all shared parameters, by ``columns`` of them, or by the features.
+
+        With ``places``, rows are added to those of the open buffer (for accumulation), and the buffer is returned.
         """
-        _refuse_hooks([*shared, *(heads or ())])
-        self._allocate(len(losses), shared)
-        self._shared, self._heads = tuple(shared), tuple(heads or ())
-        self._reached = [False] * len(shared)
-        inputs = list(shared) if heads is None else None
-        with _gradients_set_aside([*self._shared, *self._heads]):
-            for row, loss in enumerate(losses):
-                loss.backward(retain_graph=retain_graph or row + 1 < len(losses), inputs=inputs)
-                self._store(row)
-            self._head_gradients = [parameter.grad for parameter in self._heads]
-        return self._buffer[: len(losses)]
+        T = len(self.losses)
+        if self.level == "features":
+            return self._feature_rows()
+        wanted = self.shared if columns is None else list(columns)
+        self._written_rows = columns is None
+        if places is None:
+            self.buffer.open(T, wanted)
+        at = list(range(T) if places is None else places)
+        keep = self.keep or columns is not None
+        with gradients_set_aside([*self.shared, *self.heads]):
+            if self.fork is not None:
+                roots, seeds = self._trunk_seeds()
+                everything = columns is None
+                adds = places is not None
+                trunk_rows(roots, seeds, wanted, self.buffer, at, add=adds, all_leaves=everything, keep=keep)
+            else:
+                self._rows_through_everything(at, wanted, add=places is not None, keep=keep)
+        return self.buffer[:T] if places is None else self.buffer[:]
 
     @torch.no_grad()
-    def write(self, direction: Tensor) -> None:
-        """Add ``direction`` [P] and the heads' gradients to ``.grad``; parameters that no loss reached keep theirs."""
-        parts = [_view(direction, start, p) for start, p in zip(self._starts(), self._shared, strict=True)]
-        for parameter, part, reached in zip(self._shared, parts, self._reached, strict=True):
-            if reached:
-                _accumulate(parameter, part.to(device=parameter.device, dtype=parameter.dtype))
-        for parameter, gradient in zip(self._heads, self._head_gradients, strict=True):
-            if gradient is not None:
-                _accumulate(parameter, gradient)
-        self._head_gradients = [None] * len(self._heads)
+    def write(
+        self,
+        weights: Tensor | None,
+        direction: Tensor | None = None,
+        *,
+        factor: float = 1.0,
+        weigh_heads: bool = False,
+    ) -> None:
+        """Add the solution to ``.grad``: weights [T] or a direction [N] for the trunk, and each head its own gradient.
 
-    def _allocate(self, tasks: int, shared: Parameters) -> None:
-        layout = tuple((p.shape, p.stride(), p.dtype, p.device) for p in shared)
-        if layout == self._layout and tasks <= self._buffer.shape[0]:
-            return
-        self._layout, self._shared = layout, tuple(shared)
-        dtype = torch.float64 if any(p.dtype == torch.float64 for p in shared) else torch.float32
-        device = shared[0].device if shared else torch.device("cpu")
-        self._buffer = torch.empty(tasks, sum(p.numel() for p in shared), dtype=dtype, device=device)
-        starts = self._starts()
-        self._views = [
-            [_view(row, start, p) for start, p in zip(starts, shared, strict=True)] for row in self._buffer
+        ``factor`` lengthens what the trunk gets; with ``weigh_heads`` the heads get the weighted sum as well.
+        """
+        if self._written_rows:
+            assert direction is not None
+            self.buffer.write(factor * direction if factor != 1 else direction)
+        else:
+            self._trunk_pass(weights, direction, factor)
+        if weigh_heads and weights is not None:
+            with gradients_set_aside(self.heads), torch.enable_grad():
+                seeds = [(self.scale * w).to(loss) for w, loss in zip(weights, self.losses, strict=True)]
+                backward(self.losses, seeds, inputs=self.heads, keep=self.keep)
+                self.head_gradients = [p.grad for p in self.heads]
+        for parameter, gradient in zip(self.heads, self._own_gradients(), strict=True):
+            if gradient is not None:
+                accumulate(parameter, gradient)
+
+    def _own_gradients(self) -> list[Tensor | None]:
+        """The heads' gradients, by a pass of their own where none has given them yet."""
+        if self.head_gradients is None and self.fork is not None:
+            self._split()
+        if self.head_gradients is None:
+            with gradients_set_aside(self.heads), torch.enable_grad():
+                backward(
+                    self.losses, [self._seed(loss) for loss in self.losses], inputs=self.heads, keep=self.keep
+                )
+                self.head_gradients = [p.grad for p in self.heads]
+        return self.head_gradients
+
+    def _seed(self, loss: Tensor) -> Tensor:
+        return torch.full_like(loss, self.scale)
+
+    def _split(self) -> list[dict[int, Tensor]]:
+        """One pass of all losses through the heads: every head's gradient, every task's gradient of the features."""
+        if self._cotangents is None:
+            assert self.fork is not None
+            keys = [(row, leaf) for row, edges in enumerate(self.fork.aliases) for leaf in edges]
+            edges = [self.fork.aliases[row][leaf] for row, leaf in keys]
+            found = _gradients(self.losses, [*edges, *self.heads], [self._seed(loss) for loss in self.losses])
+            self._cotangents = [{} for _ in self.losses]
+            for (row, leaf), gradient in zip(keys, found[: len(keys)], strict=True):
+                if gradient is not None:
+                    self._cotangents[row][leaf] = gradient
+            self.head_gradients = found[len(keys) :]
+        return self._cotangents
+
+    def _trunk_seeds(self) -> tuple[list[torch.autograd.graph.GradientEdge], list[list[Tensor | None]]]:
+        assert self.fork is not None
+        cotangents = self._split()
+        leaves = list(self.fork.trunk)
+        return [self.fork.trunk[leaf] for leaf in leaves], [
+            [row.get(leaf) for leaf in leaves] for row in cotangents
         ]
 
-    def _starts(self) -> list[int]:
-        starts, at = [], 0
-        for parameter in self._shared:
-            starts.append(at)
-            at += parameter.numel()
-        return starts
+    def _feature_rows(self) -> Tensor:
+        cotangents = self._split()
+        shapes = {leaf: gradient for row in cotangents for leaf, gradient in row.items()}
+        self._features = sorted(shapes.items())
+        rows = []
+        for row in cotangents:
+            parts = [row.get(leaf, torch.zeros_like(like)).flatten() for leaf, like in self._features]
+            rows.append(torch.cat(parts) if len(parts) > 1 else parts[0])
+        stacked = torch.stack(rows)
+        return stacked if stacked.dtype == torch.float64 else stacked.float()
 
-    def _store(self, row: int) -> None:
-        targets, gradients = [], []
-        for place, (parameter, view) in enumerate(zip(self._shared, self._views[row], strict=True)):
-            gradient = parameter.grad
-            if gradient is None:
-                view.zero_()
-                continue
-            self._reached[place] = True
-            targets.append(view)
-            gradients.append(gradient.to_dense() if gradient.layout != torch.strided else gradient)
-            parameter.grad = None
-        if targets:
-            torch._foreach_copy_(targets, gradients)
+    def _rows_through_everything(self, at: list[int], wanted: Parameters, *, add: bool, keep: bool) -> None:
+        """T whole backward passes; the heads' gradients add up on the way."""
+        inputs = None if wanted is self.shared else list(wanted)
+        for row, loss in zip(at, self.losses, strict=True):
+            backward([loss], [self._seed(loss)], inputs=inputs, keep=keep or row != at[-1])
+            self.buffer.take_gradients(row, add=add)
+        if inputs is None:
+            self.head_gradients = [parameter.grad for parameter in self.heads]
+
+    def _trunk_pass(self, weights: Tensor | None, direction: Tensor | None, factor: float) -> None:
+        """One backward pass of the weighted losses, or of a direction in the features, through the trunk."""
+        if self.fork is None:
+            assert weights is not None
+            with torch.enable_grad():
+                seeds = [
+                    (factor * self.scale * w).to(loss) for w, loss in zip(weights, self.losses, strict=True)
+                ]
+                backward(self.losses, seeds, inputs=self.shared, keep=True)
+            return
+        if direction is not None:
+            parts, at = {}, 0
+            for leaf, like in self._features:
+                parts[leaf] = direction[at : at + like.numel()].view_as(like).to(like)
+                at += like.numel()
+        else:
+            assert weights is not None
+            parts = {}
+            for weight, row in zip(weights.tolist(), self._split(), strict=True):
+                for leaf, gradient in row.items():
+                    parts[leaf] = (
+                        gradient * weight if leaf not in parts else parts[leaf].add(gradient, alpha=weight)
+                    )
+        roots = [self.fork.trunk[leaf] for leaf in parts]
+        seeds = [factor * part if factor != 1 else part for part in parts.values()]
+        with torch.enable_grad():
+            backward(roots, seeds, keep=self.keep)
 
 
-def _view(row: Tensor, start: int, parameter: Tensor) -> Tensor:
-    """The part of ``row`` [P] from ``start``, with the parameter's shape and, where it is dense, its strides."""
-    part = row[start : start + parameter.numel()]
-    if parameter.numel() and torch.empty_like(parameter, device="meta").stride() == parameter.stride():
-        return part.as_strided(parameter.shape, parameter.stride(), part.storage_offset())
-    return part.view(parameter.shape)
-
-
-def _accumulate(parameter: nn.Parameter, gradient: Tensor) -> None:
-    if parameter.grad is None:
-        parameter.grad = gradient
-    else:
-        parameter.grad += gradient
-
-
-@contextmanager
-def _gradients_set_aside(parameters: Parameters) -> Iterator[None]:
-    before = [parameter.grad for parameter in parameters]
+def _gradients(losses: list[Tensor], inputs: Sequence[object], seeds: list[Tensor]) -> list[Tensor | None]:
     try:
-        for parameter in parameters:
-            parameter.grad = None
-        yield
-    finally:
-        for parameter, gradient in zip(parameters, before, strict=True):
-            parameter.grad = gradient
+        return list(torch.autograd.grad(losses, inputs, seeds, retain_graph=True, allow_unused=True))  # type: ignore[arg-type]  # edges too
+    except RuntimeError as error:
+        raise explained(error) from error
 
 
 def _refuse_hooks(parameters: Parameters) -> None:
@@ -151,9 +223,34 @@ def _refuse_hooks(parameters: Parameters) -> None:
         )
 
 
-def combine_rows(weights: Tensor | None, direction: Tensor | None, rows: Tensor) -> Tensor:
-    """The direction [P] of an answer: its own, or its weights times the rows."""
-    return weighted_sum(weights, rows) if weights is not None else _given(direction, rows)
+def last_layer(model: nn.Module, shared: Parameters) -> list[nn.Parameter]:
+    """The shared parameters of the last module that owns a shared matrix: the layer that GradNorm looks at."""
+    own = {id(p) for p in shared}
+    found: list[nn.Parameter] = []
+    for module in model.modules():
+        mine = [p for p in module.parameters(recurse=False) if id(p) in own]
+        if any(p.dim() >= 2 for p in mine):
+            found = mine
+    return found or [shared[-1]]
+
+
+def combine_rows(
+    weights: Tensor | None, direction: Tensor | None, rows: Tensor, starts: Sequence[int] = ()
+) -> Tensor:
+    """The direction [P] of an answer: its own, or its weights times the rows.
+
+    Weights are [T], or [G, T] for groups of columns that begin at ``starts`` [G + 1].
+    """
+    if weights is None:
+        return _given(direction, rows)
+    if weights.dim() == 1:
+        return weighted_sum(weights, rows)
+    if weights.shape[0] == 1:
+        return weighted_sum(weights[0], rows)
+    parts = [
+        weighted_sum(own, rows[:, a:b]) for own, a, b in zip(weights, starts[:-1], starts[1:], strict=True)
+    ]
+    return torch.cat(parts)
 
 
 def _given(direction: Tensor | None, rows: Tensor) -> Tensor:

@@ -127,6 +127,10 @@ class Method:
     revises: ClassVar[bool] = False
     #: The weights apply to the heads too, also where the method needs gradients.
     weights_heads: ClassVar[bool] = False
+    #: The answer is a direction, without weights.
+    answers_direction: ClassVar[bool] = False
+    #: The state holds gradients, [T, P].
+    keeps_gradients: ClassVar[bool] = False
     #: Where the gradients are taken unless the balancer is told otherwise.
     default_level: ClassVar[Level] = "parameters"
 

@@ -1,7 +1,10 @@
 """The balancers by name, and how one is built from its options."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
+
+from torch import Tensor
 
 from mtl.balancing.method import Method
 from mtl.balancing.methods.aligned_mtl import AlignedMTL
@@ -26,6 +29,7 @@ from mtl.balancing.methods.mgda import MGDA
 from mtl.balancing.methods.moco import MoCo
 from mtl.balancing.methods.modo import MoDo
 from mtl.balancing.methods.nash_mtl import NashMTL
+from mtl.balancing.methods.own import Own
 from mtl.balancing.methods.pbi import PBI
 from mtl.balancing.methods.pcgrad import PCGrad
 from mtl.balancing.methods.random import Random
@@ -77,15 +81,23 @@ BALANCERS: dict[str, type[Method]] = {
 }
 
 
-def build(name: str, options: dict[str, Any]) -> Method:
-    """The method of that name with these options.
+def build(method: str | Method | Callable[[Tensor], Tensor], options: dict[str, Any]) -> Method:
+    """The method of that name with these options; a method as it is; a function as a method.
 
     >>> build("uncertainty", {"lr": 0.1})
     Uncertainty(lr=0.1)
     """
-    kind = lookup("balancer", name, BALANCERS)
+    if not isinstance(method, str):
+        if isinstance(method, type) or not (isinstance(method, Method) or callable(method)):
+            raise TypeError(f"a balancer is a name, a function [T, P] -> [P], or a Method; got {method!r}")
+        if options:
+            raise ValueError(
+                f"options {list(options)} go with a method's name; set them on the object that you give"
+            )
+        return method if isinstance(method, Method) else Own(function=method)
+    kind = lookup("balancer", method, BALANCERS)
     known = [field.name for field in dataclasses.fields(kind)]
     for option in options:
         if option not in known:
-            raise unknown(f"option of balancer '{name}'", option, known or ["(none)"])
+            raise unknown(f"option of balancer '{method}'", option, known or ["(none)"])
     return kind(**options)

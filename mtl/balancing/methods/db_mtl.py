@@ -36,6 +36,8 @@ class DBMTL(Method):
 
     name: ClassVar[str] = "db_mtl"
     needs: ClassVar[Needs] = "jacobian"
+    answers_direction: ClassVar[bool] = True
+    keeps_gradients: ClassVar[bool] = True
     beta: float = 0.9
     decay: float = 0.0
 

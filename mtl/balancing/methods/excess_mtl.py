@@ -38,6 +38,7 @@ class ExcessMTL(Method):
 
     name: ClassVar[str] = "excess_mtl"
     needs: ClassVar[Needs] = "jacobian"
+    keeps_gradients: ClassVar[bool] = True
     lr: float = 0.01
     warm_up: int = 1
 

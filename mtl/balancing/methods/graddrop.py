@@ -28,6 +28,7 @@ class GradDrop(Method):
 
     name: ClassVar[str] = "graddrop"
     needs: ClassVar[Needs] = "jacobian"
+    answers_direction: ClassVar[bool] = True
     leak: TaskValues = None
 
     def __post_init__(self) -> None:

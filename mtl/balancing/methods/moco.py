@@ -41,6 +41,8 @@ class MoCo(Method):
 
     name: ClassVar[str] = "moco"
     needs: ClassVar[Needs] = "jacobian"
+    answers_direction: ClassVar[bool] = True
+    keeps_gradients: ClassVar[bool] = True
     beta: float = 0.5
     beta_decay: float = 0.5
     gamma: float = 0.1

@@ -48,6 +48,7 @@ class MoDo(Method):
 
     name: ClassVar[str] = "modo"
     needs: ClassVar[Needs] = "jacobian"
+    keeps_gradients: ClassVar[bool] = True
     gamma: float = 0.1
     rho: float = 0.1
 

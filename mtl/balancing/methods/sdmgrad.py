@@ -40,6 +40,7 @@ class SDMGrad(Method):
 
     name: ClassVar[str] = "sdmgrad"
     needs: ClassVar[Needs] = "jacobian"
+    keeps_gradients: ClassVar[bool] = True
     pull: float = 0.3
     lr: float = 5.0
     momentum: float = 0.5

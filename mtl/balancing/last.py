@@ -1,0 +1,48 @@
+"""What goes into a balancer's step, and what is known of it afterwards."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from mtl.balancing.gramian import cosines, norms
+
+
+class Balanced(Protocol):
+    """What a balancer asks of a model; `mtl.MultiTaskModel` has it."""
+
+    @property
+    def tasks(self) -> tuple[Any, ...]: ...
+    def shared_parameters(self) -> list[nn.Parameter]: ...
+    def parameters(self) -> Any: ...
+    def modules(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Last:
+    """What the last step did, for the T tasks that took part.
+
+    Attributes:
+        tasks: their names.
+        weights: [T] (by layer: [G, T]), or None for a method without weights.
+        residual: the relative optimality residual of the problem solved, or None where nothing is solved.
+        gramian, cosines, norms: [T, T], [T, T] and [T] of the gradients at the balancer's level; None where only
+            losses were used, or the weights of an earlier step.
+        factor: by how much ``match_norm`` lengthened the direction; 1 without.
+        refreshed: whether the weights were solved for in this step (``every``).
+    """
+
+    tasks: tuple[str, ...]
+    weights: Tensor | None
+    residual: float | None
+    gramian: Tensor | None
+    factor: float = 1.0
+    refreshed: bool = True
+
+    @property
+    def cosines(self) -> Tensor | None:
+        return None if self.gramian is None else cosines(self.gramian)
+
+    @property
+    def norms(self) -> Tensor | None:
+        return None if self.gramian is None else norms(self.gramian)

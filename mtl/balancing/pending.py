@@ -1,0 +1,71 @@
+"""What is kept between the micro-batches of one step: losses, heads' gradients, which tasks took part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from mtl.balancing.rows import Rows, accumulate
+
+
+@dataclass(eq=False)
+class Pending:
+    """The sum over the micro-batches so far; the tasks' gradients themselves add up in the balancer's rows."""
+
+    losses: Tensor  # [all tasks]
+    seen: Tensor  # [all tasks]
+    heads: dict[nn.Parameter, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, tasks: int) -> Pending:
+        return cls(torch.zeros(tasks, dtype=torch.float64), torch.zeros(tasks, dtype=torch.bool))
+
+    def add(
+        self,
+        places: Sequence[int],
+        losses: Tensor,
+        heads: Sequence[nn.Parameter],
+        gradients: Sequence[Tensor | None] | None,
+    ) -> None:
+        at = torch.tensor(places)
+        self.losses = self.losses.index_add(0, at, losses)
+        self.seen = self.seen.index_fill(0, at, True)
+        for parameter, gradient in zip(heads, gradients or [], strict=False):
+            if gradient is not None:
+                before = self.heads.get(parameter)
+                self.heads[parameter] = gradient if before is None else before + gradient
+
+    def places(self) -> list[int]:
+        """Which tasks had a label in any micro-batch."""
+        return list(map(int, self.seen.nonzero().flatten()))
+
+    def writer(self, rows: Rows, shared: int) -> Writer:
+        return Writer(self, rows, shared)
+
+
+@dataclass
+class Writer:
+    """Writes like a `Step`, from what was kept."""
+
+    pending: Pending
+    rows: Rows
+    shared: int  # columns of the shared parameters; any others are of heads that the method weights
+
+    def write(
+        self,
+        weights: Tensor | None,
+        direction: Tensor | None = None,
+        *,
+        factor: float = 1.0,
+        weigh_heads: bool = False,
+    ) -> None:
+        del weights, weigh_heads  # heads that are weighted are among the rows
+        assert direction is not None
+        if factor != 1:
+            direction = torch.cat([factor * direction[: self.shared], direction[self.shared :]])
+        self.rows.write(direction)
+        for parameter, gradient in self.pending.heads.items():
+            accumulate(parameter, gradient)
