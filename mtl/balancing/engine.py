@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtl.balancing.fork import find_fork
+from mtl.balancing.fork import Leaf, find_fork
 from mtl.balancing.gramian import weighted_sum
 from mtl.balancing.method import Level
 from mtl.balancing.passes import backward, explained, trunk_rows
@@ -60,8 +60,8 @@ class Step:
         self.level, self.scale, self.keep, self.buffer = level, scale, keep, buffer
         self.fork = find_fork(self.losses, self.shared, self.heads)
         self.head_gradients: list[Tensor | None] | None = None
-        self._cotangents: list[dict[int, Tensor]] | None = None
-        self._features: list[tuple[int, Tensor]] = []  # leaf and its shape, after `rows` by features
+        self._cotangents: list[dict[Leaf, Tensor]] | None = None
+        self._features: list[tuple[Leaf, Tensor]] = []  # leaf and its shape, after `rows` by features
         self._written_rows = False
         if level == "features" and self.fork is None:
             raise ValueError(
@@ -136,7 +136,7 @@ class Step:
     def _seed(self, loss: Tensor) -> Tensor:
         return torch.full_like(loss, self.scale)
 
-    def _split(self) -> list[dict[int, Tensor]]:
+    def _split(self) -> list[dict[Leaf, Tensor]]:
         """One pass of all losses through the heads: every head's gradient, every task's gradient of the features."""
         if self._cotangents is None:
             assert self.fork is not None
@@ -161,7 +161,7 @@ class Step:
     def _feature_rows(self) -> Tensor:
         cotangents = self._split()
         shapes = {leaf: gradient for row in cotangents for leaf, gradient in row.items()}
-        self._features = sorted(shapes.items())
+        self._features = sorted(shapes.items(), key=lambda item: item[0])
         rows = []
         for row in cotangents:
             parts = [row.get(leaf, torch.zeros_like(like)).flatten() for leaf, like in self._features]

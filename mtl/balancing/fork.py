@@ -19,14 +19,15 @@ from torch.autograd.graph import GradientEdge
 
 _MARK = "mtl.fork"
 _serial = count()
+Leaf = tuple[int, int]  # which call of `fork`, and which tensor of its features
 
 
 @dataclass(frozen=True)
 class Fork:
     """What the losses of T tasks have in common: the edges into the trunk, and each task's edges at its alias."""
 
-    trunk: dict[int, GradientEdge]  # by leaf of the features
-    aliases: list[dict[int, GradientEdge]]  # for each loss, by leaf
+    trunk: dict[Leaf, GradientEdge]
+    aliases: list[dict[Leaf, GradientEdge]]  # for each loss
 
 
 def fork(features: Any, tasks: int) -> list[Any]:
@@ -66,12 +67,11 @@ def find_fork(
 ) -> Fork | None:
     """The fork through which alone the losses reach the shared parameters, each by aliases of its own; or None."""
     own, trunk = {id(p) for p in heads}, {id(p) for p in shared}
-    serials: set[int] = set()
-    owner: dict[int, int] = {}
-    edges: dict[int, GradientEdge] = {}
-    aliases: list[dict[int, GradientEdge]] = []
+    owner: dict[tuple[int, int], int] = {}
+    edges: dict[Leaf, GradientEdge] = {}
+    aliases: list[dict[Leaf, GradientEdge]] = []
     for row, loss in enumerate(losses):
-        mine: dict[int, GradientEdge] = {}
+        mine: dict[Leaf, GradientEdge] = {}
         waiting, seen = [loss.grad_fn], set()
         while waiting:
             node = waiting.pop()
@@ -81,11 +81,10 @@ def find_fork(
             mark = node.metadata.get(_MARK)
             if mark is not None:
                 serial, task, leaf = mark
-                serials.add(serial)
-                if len(serials) > 1 or owner.setdefault(task, row) != row:
+                if owner.setdefault((serial, task), row) != row:
                     return None
-                mine[leaf] = GradientEdge(node, 0)
-                edges[leaf] = GradientEdge(*node.next_functions[0])
+                mine[serial, leaf] = GradientEdge(node, 0)
+                edges[serial, leaf] = GradientEdge(*node.next_functions[0])
                 continue
             variable = getattr(node, "variable", None)
             if variable is not None and (id(variable) in trunk or id(variable) not in own):
