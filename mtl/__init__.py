@@ -7,6 +7,7 @@ from mtl.data import DATASETS, Splits, TaskData, dataset
 from mtl.data.augment import random_shift
 from mtl.heads import HEADS, linear_head, mlp_head
 from mtl.model import MultiTaskModel
+from mtl.resolve import resolve
 from mtl.tasks import Classification, MultiLabel, Regression, Task
 from mtl.training.checkpoint import load_weights
 from mtl.training.evaluate import evaluate
@@ -45,6 +46,7 @@ __all__ = [
     "measure_conflict",
     "mlp_head",
     "random_shift",
+    "resolve",
     "rows",
     "seeded",
 ]

@@ -154,8 +154,9 @@ class RunWriter:
     def dynamics(
         self, step: Any, tasks: Sequence[str], groups: Sequence[str] = (), **arrays: np.ndarray
     ) -> None:
-        """Write losses, weights, norms [n, T], cosines [n, T, T], group_cosines [n, G, T, T] at ``step`` [n]."""
-        known = {"losses": 2, "weights": 2, "norms": 2, "cosines": 3, "group_cosines": 4}
+        """Losses, weights, norms [n, T]; gramian, cosines [n, T, T]; these by group [n, G, T, T]; ``step`` [n]."""
+        known = {"losses": 2, "weights": 2, "norms": 2, "gramian": 3, "cosines": 3}
+        known |= {"group_gramian": 4, "group_cosines": 4}
         for name, array in arrays.items():
             if name not in known:
                 raise ValueError(f"dynamics has no array '{name}'; known: {', '.join(known)}")

@@ -1,8 +1,9 @@
 """Balancing methods by name: gradients of several tasks in, one direction out."""
 
-from mtl.balancing.balancer import Balancer, Last
+from mtl.balancing.balancer import Balancer
 from mtl.balancing.combine import combine
 from mtl.balancing.fork import fork
+from mtl.balancing.last import Last
 from mtl.balancing.method import Answer, Given, Method
 from mtl.balancing.registry import BALANCERS
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
+from torch.autograd.graph import GradientEdge, Node
 
 _MARK = "mtl.fork"
 _serial = count()
@@ -54,7 +54,7 @@ def fork(features: Any, tasks: int) -> list[Any]:
                 return tensor
             own = tensor.view_as(tensor)
             assert own.grad_fn is not None
-            own.grad_fn.metadata[_MARK] = (serial, task, leaf)
+            _notes(own.grad_fn)[_MARK] = (serial, task, leaf)
             return own
 
         return mark
@@ -78,13 +78,15 @@ def find_fork(
             if node is None or node in seen:
                 continue
             seen.add(node)
-            mark = node.metadata.get(_MARK)
+            mark = _notes(node).get(_MARK)
             if mark is not None:
                 serial, task, leaf = mark
                 if owner.setdefault((serial, task), row) != row:
                     return None
                 mine[serial, leaf] = GradientEdge(node, 0)
-                edges[serial, leaf] = GradientEdge(*node.next_functions[0])
+                following, output = node.next_functions[0]
+                assert following is not None
+                edges[serial, leaf] = GradientEdge(following, output)
                 continue
             variable = getattr(node, "variable", None)
             if variable is not None and (id(variable) in trunk or id(variable) not in own):
@@ -96,6 +98,12 @@ def find_fork(
             waiting.extend(following for following, _ in node.next_functions)
         aliases.append(mine)
     return Fork(edges, aliases) if edges else None
+
+
+def _notes(node: Node) -> dict[str, Any]:
+    """What was noted on a node of the graph; it lives as long as the graph."""
+    notes: Any = node.metadata  # a property, whatever the annotations of torch say
+    return notes
 
 
 def _each(value: Any, change: Callable[[int, Tensor], Tensor], leaves: count[int]) -> Any:

@@ -16,7 +16,9 @@ def layer_groups(model: Any, shared: list[nn.Parameter]) -> tuple[list[int], lis
     ([0, 9, 13], ['0', '2'])
     """
     owner = {id(p): name for name, module in model.named_modules() for p in module.parameters(recurse=False)}
-    starts, names, at = [], [], 0
+    starts: list[int] = []
+    names: list[str] = []
+    at = 0
     for parameter in shared:
         name = owner.get(id(parameter), "")
         if not names or names[-1] != name:

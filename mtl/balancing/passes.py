@@ -108,7 +108,7 @@ def _at_once(
             torch.stack([torch.zeros_like(like) if (s := seed[leaf]) is None else s for seed in seeds])
         )
     found = torch.autograd.grad(
-        roots,  # type: ignore[arg-type]  # edges are outputs too
+        roots,
         list(parameters),
         columns,
         retain_graph=keep,

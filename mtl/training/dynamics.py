@@ -43,19 +43,19 @@ class Dynamics:
         self._rows.append(
             {
                 "losses": _spread(torch.stack([losses[name].detach() for name in conflict.tasks]), at, T),
-                "weights": np.full(T, np.nan) if weights is None else _spread(weights, at, T),
+                "weights": np.full(T, np.nan)
+                if weights is None or weights.dim() > 1
+                else _spread(weights, at, T),
                 "norms": _spread(conflict.whole.norms, at, T),
+                "gramian": _spread(conflict.whole.gramian, at, T),
                 "cosines": _spread(conflict.whole.cosines, at, T),
-                "group_cosines": np.stack(
-                    [_spread(group.cosines, at, T) for group in conflict.groups.values()]
-                )
-                if conflict.groups
-                else np.empty((0, T, T)),
+                "group_gramian": _stack([group.gramian for group in conflict.groups.values()], at, T),
+                "group_cosines": _stack([group.cosines for group in conflict.groups.values()], at, T),
             }
         )
 
     def arrays(self) -> dict[str, Any]:
-        """step [n], losses, weights, norms [n, T], cosines [n, T, T], group_cosines [n, G, T, T]; tasks, groups.
+        """step [n]; losses, weights, norms [n, T]; gramian, cosines [n, T, T]; the same by group [n, G, T, T]; names.
 
         >>> Dynamics().arrays()["step"]
         array([], dtype=int64)
@@ -68,6 +68,10 @@ class Dynamics:
             "groups": self.groups,
             **columns,
         }
+
+
+def _stack(values: list[Tensor], at: list[int], T: int) -> np.ndarray:
+    return np.stack([_spread(value, at, T) for value in values]) if values else np.empty((0, T, T))
 
 
 def _spread(values: Tensor, at: list[int], T: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from mtl.balancing import Balancer
 from mtl.model import MultiTaskModel
+from mtl.training.again import losses_again, random_state
 from mtl.training.batches import Batch, Data, batches, to_device
 from mtl.training.checkpoint import save_checkpoint
 from mtl.training.evaluate import evaluate
@@ -82,6 +83,8 @@ class Loop:
         if self.channels_last and inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
+        asks = self.balancer.wants_losses_after_step
+        drawn = random_state(self.device) if asks else None
         losses = self.model.losses(self.model(inputs), targets)
         try:
             if self.dynamics_every and (step - 1) % self.dynamics_every == 0:
@@ -92,6 +95,8 @@ class Loop:
             raise ValueError(f"step {step}: {error}") from error
         self.optimizer.step()
         self.schedule.step()
+        if drawn is not None:
+            self.balancer.after_step(losses_again(self.model, inputs, targets, drawn))
         for name, loss in losses.items():
             self.window[name].append(loss.detach())
 

@@ -168,3 +168,44 @@ def make(kind: str) -> Any:
             "reentrant_head": ReentrantHead, "half_reached": HalfReached,
         }  # fmt: skip
         return kinds[kind]()
+
+
+def step(model: Any, balancer: mtl.Balancer, seed: int = 1, **options: object) -> dict[str, Tensor]:
+    """One forward and backward; the losses."""
+    inputs, targets = model.batch(seed)
+    losses = model.losses(model(inputs), targets)
+    balancer.backward(losses, model, **options)
+    return losses
+
+
+def shared_gradient(model: Any) -> Tensor:
+    return torch.cat([p.grad.flatten().double() for p in model.shared_parameters() if p.grad is not None])
+
+
+def rows(model: Any, seed: int = 1) -> Tensor:
+    """The tasks' gradients of the shared parameters, each by a pass of its own: [T, P]."""
+    inputs, targets = model.batch(seed)
+    losses = model.losses(model(inputs), targets)
+    before = [p.grad for p in model.parameters()]
+    found = []
+    for loss in losses.values():
+        for p in model.parameters():
+            p.grad = None
+        loss.backward(retain_graph=True)
+        shared = model.shared_parameters()
+        found.append(
+            torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in shared])
+        )
+    for p, gradient in zip(model.parameters(), before, strict=True):
+        p.grad = gradient
+    return torch.stack(found).double()
+
+
+def values(model: Any, seed: int = 1) -> list[float]:
+    inputs, targets = model.batch(seed)
+    return [float(loss.detach()) for loss in model.losses(model(inputs), targets).values()]
+
+
+def head_gradients(model: Any) -> list[Tensor]:
+    own = {id(p) for p in model.shared_parameters()}
+    return [p.grad.clone() for p in model.parameters() if id(p) not in own and p.grad is not None]

@@ -1,0 +1,34 @@
+"""The losses of a batch once more, after the update, as if nobody had looked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mtl.model import MultiTaskModel
+
+RandomState = tuple[Tensor, Tensor | None]
+
+
+def random_state(device: torch.device) -> RandomState:
+    """The state of the default generators that a forward pass draws from."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+@torch.no_grad()
+def losses_again(
+    model: MultiTaskModel, inputs: Tensor, targets: Mapping[str, Tensor], drawn: RandomState
+) -> dict[str, Tensor]:
+    """The losses with the dropout of the first forward pass (its state ``drawn``); buffers and generators stay."""
+    device = inputs.device
+    before = [buffer.clone() for buffer in model.buffers()]  # normalisation statistics move once a step
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.set_rng_state(drawn[0])
+        if drawn[1] is not None:
+            torch.cuda.set_rng_state(drawn[1], device)
+        losses = model.losses(model(inputs), targets)
+    for buffer, kept in zip(model.buffers(), before, strict=True):
+        buffer.copy_(kept)
+    return losses
