@@ -172,9 +172,10 @@ class Step:
     def _rows_through_everything(self, at: list[int], wanted: Parameters, *, add: bool, keep: bool) -> None:
         """T whole backward passes; the heads' gradients add up on the way."""
         inputs = None if wanted is self.shared else list(wanted)
-        for row, loss in zip(at, self.losses, strict=True):
-            backward([loss], [self._seed(loss)], inputs=inputs, keep=keep or row != at[-1])
-            self.buffer.take_gradients(row, add=add)
+        with self.buffer.receive(add=add) as into:
+            for row, loss in zip(at, self.losses, strict=True):
+                with into(row):
+                    backward([loss], [self._seed(loss)], inputs=inputs, keep=keep or row != at[-1])
         if inputs is None:
             self.head_gradients = [parameter.grad for parameter in self.heads]
 

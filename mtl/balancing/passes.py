@@ -83,12 +83,13 @@ def _one_by_one(
     keep: bool,
 ) -> None:
     inputs = None if all_leaves else list(parameters)  # without a list, re-entrant checkpoints work too
-    for k, (row, seed) in enumerate(zip(at, seeds, strict=True)):
-        there = [(root, s) for root, s in zip(roots, seed, strict=True) if s is not None]
-        if there:
-            again = keep or k + 1 < len(seeds)
-            backward([root for root, _ in there], [s for _, s in there], inputs=inputs, keep=again)
-        buffer.take_gradients(row, add=add)
+    with buffer.receive(add=add) as into:
+        for k, (row, seed) in enumerate(zip(at, seeds, strict=True)):
+            there = [(root, s) for root, s in zip(roots, seed, strict=True) if s is not None]
+            with into(row):
+                if there:
+                    again = keep or k + 1 < len(seeds)
+                    backward([root for root, _ in there], [s for _, s in there], inputs=inputs, keep=again)
 
 
 def _at_once(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -51,29 +51,62 @@ class Rows:
             starts.append(starts[-1] + parameter.numel())
         return starts
 
-    @torch.no_grad()
-    def take_gradients(self, row: int, *, add: bool = False) -> None:
-        """Move every ``.grad`` of the parameters into the row (or add it), and set it to None."""
-        self.put(row, [parameter.grad for parameter in self._parameters], add=add)
-        for parameter in self._parameters:
-            parameter.grad = None
+    @contextmanager
+    def receive(self, *, add: bool = False) -> Iterator[Callable[[int], AbstractContextManager[None]]]:
+        """Inside, ``with into(row):`` moves each gradient that a backward pass finishes into the row (or adds it).
+
+        At once, layer by layer: while it is in the cache, and so that no second copy of all gradients ever exists.
+        ``.grad`` of the parameters must be None, and stays so.
+        """
+        row, filled = 0, set[int]()
+
+        def hook(place: int) -> Callable[[Tensor], None]:
+            def move(parameter: Tensor) -> None:
+                gradient, parameter.grad = parameter.grad, None
+                if gradient is None:
+                    return
+                if gradient.layout != torch.strided:
+                    gradient = gradient.to_dense()
+                view = self._views[row][place]
+                if add or place in filled:  # a re-entrant checkpoint finishes a parameter more than once
+                    view.add_(gradient)
+                else:
+                    view.copy_(gradient)
+                filled.add(place)
+
+            return move
+
+        @contextmanager
+        def into(chosen: int) -> Iterator[None]:
+            nonlocal row
+            row = chosen
+            filled.clear()
+            yield
+            for place, view in enumerate(self._views[row]):
+                if place in filled:
+                    self._reached[place] = True
+                elif not add:
+                    view.zero_()
+
+        handles = [
+            parameter.register_post_accumulate_grad_hook(hook(place))
+            for place, parameter in enumerate(self._parameters)
+        ]
+        try:
+            yield into
+        finally:
+            for handle in handles:
+                handle.remove()
 
     @torch.no_grad()
-    def put(self, row: int, gradients: Sequence[Tensor | None], *, add: bool = False) -> None:
-        """Copy (or add) gradients, one a parameter, into the row; None is zero."""
-        targets, sources = [], []
+    def put(self, row: int, gradients: Sequence[Tensor | None]) -> None:
+        """Copy gradients, one a parameter, into the row; None is zero."""
         for place, (gradient, view) in enumerate(zip(gradients, self._views[row], strict=True)):
             if gradient is None:
-                if not add:
-                    view.zero_()
-                continue
-            self._reached[place] = True
-            targets.append(view)
-            sources.append(gradient.to_dense() if gradient.layout != torch.strided else gradient)
-        if targets and add:
-            torch._foreach_add_(targets, [s.to(t.dtype) for s, t in zip(sources, targets, strict=True)])
-        elif targets:
-            torch._foreach_copy_(targets, sources)
+                view.zero_()
+            else:
+                self._reached[place] = True
+                view.copy_(gradient)
 
     def clear(self) -> None:
         """Set all rows to zero."""
