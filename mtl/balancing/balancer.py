@@ -14,10 +14,12 @@ from mtl.balancing.gramian import gramian
 from mtl.balancing.last import Balanced, Last
 from mtl.balancing.layers import layer_groups
 from mtl.balancing.method import Answer, Given, Level, Method, Size
-from mtl.balancing.pending import Pending
+from mtl.balancing.pending import Pending, Writer
 from mtl.balancing.registry import build
 from mtl.balancing.rows import Rows
 from mtl.balancing.state import from_plain, move, put, take, to_plain
+
+Parts = tuple[list[nn.Parameter], list[nn.Parameter]]  # the shared parameters, and all others
 
 
 class Balancer:
@@ -101,16 +103,17 @@ class Balancer:
         values = checked_losses(losses, names)
         present = tuple(name for name in names if name in losses)
         tensors = [losses[name] for name in present]
-        self._prepare(names, self._parameters(model)[0], model)
+        parts = self._parameters(model)
+        self._prepare(names, parts[0], model)
         if self._pending is not None:
-            self._add(losses, model, scale)
-            self._solve_pending(names, model, scale)
+            self._add(losses, parts, scale)
+            self._solve_pending(names, parts[0], model, scale)
         elif self.method.needs == "losses" and not self.match_norm:
             answer = self._solve(names, present, values)
             assert answer.weights is not None
             backward_weighted(tensors, scale * answer.weights)
         else:
-            self._by_gradients(names, present, values, tensors, model, scale)
+            self._by_gradients(names, present, values, tensors, parts, model, scale)
         self._steps += 1
 
     def accumulate(self, losses: Mapping[str, Tensor], model: Balanced, *, scaler: Any = None) -> None:
@@ -123,8 +126,9 @@ class Balancer:
         if self.level != "parameters":
             raise ValueError(f"accumulate needs level='parameters', this balancer has level='{self.level}'")
         names = tuple(task.name for task in model.tasks)
-        self._prepare(names, self._parameters(model)[0], model)
-        self._add(losses, model, scale)
+        parts = self._parameters(model)
+        self._prepare(names, parts[0], model)
+        self._add(losses, parts, scale)
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Tell the losses of the same batch after the optimizer's step, to a method that learns from them (`famo`).
@@ -167,7 +171,7 @@ class Balancer:
         self._generator.set_state(state["generator"])
         self._steps = state["steps"]
 
-    def _parameters(self, model: Balanced) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    def _parameters(self, model: Balanced) -> Parts:
         """The balanced parameters and all others."""
         shared = model.shared_parameters()
         if not shared and (self.method.needs != "losses" or self.match_norm):
@@ -207,10 +211,11 @@ class Balancer:
         present: tuple[str, ...],
         values: Tensor,
         tensors: list[Tensor],
+        parts: Parts,
         model: Balanced,
         scale: float,
     ) -> None:
-        shared, heads = self._parameters(model)
+        shared, heads = parts
         weigh_heads = self.method.weights_heads or self.method.needs == "losses"
         keep = weigh_heads
         step = Step(tensors, shared, heads, self._rows, level=self.level, scale=scale, keep=keep)
@@ -221,7 +226,7 @@ class Balancer:
             return
         columns = last_layer(model, shared) if self.level == "last_layer" else None  # type: ignore[arg-type]  # as above
         rows = step.rows(columns=columns)
-        self._combine_and_write(names, present, values, rows, step, model, scale, weigh_heads)
+        self._combine_and_write(names, present, values, rows, step, shared, model, scale, weigh_heads)
 
     def _combine_and_write(
         self,
@@ -229,12 +234,12 @@ class Balancer:
         present: tuple[str, ...],
         values: Tensor,
         rows: Tensor,
-        step: Any,
+        step: Step | Writer,
+        shared: list[nn.Parameter],
         model: Balanced,
         scale: float,
         weigh_heads: bool,
     ) -> None:
-        shared = self._parameters(model)[0]
         compared = rows  # of accumulated rows, those of the heads that the method weights stay out
         if self.level == "parameters":
             compared = rows[:, : sum(p.numel() for p in shared)]
@@ -278,11 +283,11 @@ class Balancer:
             length = float(direction.double().norm()) / scale
         return plain / length if length > 1e-12 * plain else 1.0
 
-    def _add(self, losses: Mapping[str, Tensor], model: Balanced, scale: float) -> None:
+    def _add(self, losses: Mapping[str, Tensor], parts: Parts, scale: float) -> None:
         """The gradients of a micro-batch, added to the rows of the tasks."""
         names = self._tasks
         values = checked_losses(losses, names)
-        shared, heads = self._parameters(model)
+        shared, heads = parts
         if (
             self.method.needs == "losses" or self.method.weights_heads
         ):  # heads are weighted: their rows are kept too
@@ -297,23 +302,17 @@ class Balancer:
         step.rows(places=places)
         self._pending.add(places, values, heads, step.head_gradients)
 
-    def _solve_pending(self, names: tuple[str, ...], model: Balanced, scale: float) -> None:
+    def _solve_pending(
+        self, names: tuple[str, ...], shared: list[nn.Parameter], model: Balanced, scale: float
+    ) -> None:
         pending, self._pending = self._pending, None
         assert pending is not None
         places = pending.places()
         present = tuple(names[place] for place in places)
-        shared_numbers = sum(p.numel() for p in self._parameters(model)[0])
+        writer = pending.writer(self._rows, sum(p.numel() for p in shared))
         rows = self._rows[:] if len(places) == len(names) else self._rows[places]
-        self._combine_and_write(
-            names,
-            present,
-            pending.losses[places],
-            rows,
-            pending.writer(self._rows, shared_numbers),
-            model,
-            scale,
-            False,
-        )
+        values = pending.losses[places]
+        self._combine_and_write(names, present, values, rows, writer, shared, model, scale, False)
 
     def _given(
         self,

@@ -62,6 +62,7 @@ class Step:
         self.head_gradients: list[Tensor | None] | None = None
         self._cotangents: list[dict[Leaf, Tensor]] | None = None
         self._features: list[tuple[Leaf, Tensor]] = []  # leaf and its shape, after `rows` by features
+        self._stacked: Tensor | None = None  # the rows by features
         self._written_rows = False
         if level == "features" and self.fork is None:
             raise ValueError(
@@ -166,8 +167,8 @@ class Step:
         for row in cotangents:
             parts = [row.get(leaf, torch.zeros_like(like)).flatten() for leaf, like in self._features]
             rows.append(torch.cat(parts) if len(parts) > 1 else parts[0])
-        stacked = torch.stack(rows)
-        return stacked if stacked.dtype == torch.float64 else stacked.float()
+        self._stacked = torch.stack(rows)
+        return self._stacked if self._stacked.dtype == torch.float64 else self._stacked.float()
 
     def _rows_through_everything(self, at: list[int], wanted: Parameters, *, add: bool, keep: bool) -> None:
         """T whole backward passes; the heads' gradients add up on the way."""
@@ -189,6 +190,8 @@ class Step:
                 ]
                 backward(self.losses, seeds, inputs=self.shared, keep=True)
             return
+        if direction is None and self._stacked is not None and weights is not None:
+            direction = weights.to(self._stacked) @ self._stacked
         if direction is not None:
             parts, at = {}, 0
             for leaf, like in self._features:
