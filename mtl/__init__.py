@@ -1,7 +1,7 @@
 """Tasks, models with one shared backbone and many heads, balancing, data sets, training."""
 
 from mtl.backbones import BACKBONES, backbone
-from mtl.balancing import BALANCERS, Balancer, combine, fork
+from mtl.balancing import BALANCERS, Answer, Balancer, Given, Method, combine, fork
 from mtl.conflict import Conflict, measure_conflict
 from mtl.data import DATASETS, Splits, TaskData, dataset
 from mtl.data.augment import random_shift
@@ -23,11 +23,14 @@ __all__ = [
     "HEADS",
     "OPTIMIZERS",
     "SCHEDULES",
+    "Answer",
     "Balancer",
     "Classification",
     "Conflict",
     "FitResult",
+    "Given",
     "Interrupted",
+    "Method",
     "MultiLabel",
     "MultiTaskModel",
     "Record",
