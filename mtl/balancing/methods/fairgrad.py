@@ -45,7 +45,9 @@ class FairGrad(Method):
 
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
         solution = fair_weights(given.gramian, self.alpha)
-        return Answer(solution.weights, None, solution.residual, solution.residual <= TOLERANCE), state
+        lengths = given.gramian.diagonal().clamp(min=0).sqrt()
+        attainable = TOLERANCE + 1e-14 * float((solution.weights * lengths).max()) ** 2
+        return Answer(solution.weights, None, solution.residual, solution.residual <= attainable), state
 
 
 def fair_weights(gramian: Tensor, alpha: float) -> Solution:
@@ -70,7 +72,9 @@ def fair_weights(gramian: Tensor, alpha: float) -> Solution:
         wanted = k * b**-p
         products = C @ b
         found = float((products / wanted - 1).abs().max())
-        if found < 1e-13 or (found <= TOLERANCE and found >= residual):
+        if found < 1e-13 or (
+            found <= TOLERANCE + 1e-14 * float((b / start).max()) ** 2 and found >= residual
+        ):
             break  # exact, or rounding alone moves it
         residual = min(residual, found)
         if float((b / start).max()) > _STATIONARY:

@@ -36,7 +36,9 @@ class NashMTL(Method):
 
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
         weights, residual = nash_weights(given.gramian)
-        return Answer(weights, None, residual, residual <= TOLERANCE), state
+        lengths = given.gramian.diagonal().clamp(min=0).sqrt()
+        attainable = TOLERANCE + 1e-14 * float((weights * lengths).max()) ** 2
+        return Answer(weights, None, residual, residual <= attainable), state
 
 
 def nash_weights(gramian: Tensor) -> tuple[Tensor, float]:
@@ -52,7 +54,8 @@ def nash_weights(gramian: Tensor) -> tuple[Tensor, float]:
     for _ in range(_STEPS):
         gains = cosines @ b
         found = float((b * gains - 1).abs().max())
-        if found < 1e-13 or (found <= TOLERANCE and found >= residual):
+        # where gradients nearly oppose each other weights are large, and rounding alone is their square times epsilon
+        if found < 1e-13 or (found <= TOLERANCE + 1e-14 * float(b.max()) ** 2 and found >= residual):
             break  # exact, or rounding alone moves it
         residual = min(residual, found)
         if float(b.max()) > _STATIONARY:
