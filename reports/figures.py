@@ -125,6 +125,35 @@ def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], chart:
         return _svg(figure, chart, f"{chart}: mean cosines of {', '.join(rows)} for {', '.join(columns)}")
 
 
+def ways(panels: Mapping[str, Mapping[str, np.ndarray]], chart: str) -> str:
+    """Ways over the contours of a surface, a panel a task: dots where they start, the thick line where they should end.
+
+    Args:
+        panels: {task: points [S, K, 2], front [M, 2], x [W], y [H], surface [H, W]}.
+        chart: what is drawn, for the accessible name.
+    """
+    with rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(2.6 * len(panels) + 0.4, 2.6), layout="constrained")
+        told = []
+        for axes, (task, p) in zip(
+            np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True
+        ):
+            levels = np.quantile(p["surface"], np.linspace(0.02, 0.95, 9))
+            axes.contour(
+                p["x"], p["y"], p["surface"], levels=np.unique(levels), colors="#808080", linewidths=0.5
+            )
+            axes.plot(*p["front"].T, color="#009E73", linewidth=4, alpha=0.7, solid_capstyle="round")
+            for points in p["points"]:
+                axes.plot(*points.T, color="#0072B2", linewidth=1.1)
+                axes.plot(*points[0], "o", color=INK, markersize=3)
+                axes.plot(*points[-1], "s", color="#D55E00", markersize=4)
+            axes.set(xlim=(p["x"][0], p["x"][-1]), ylim=(p["y"][0], p["y"][-1]))
+            axes.set_title(_short(task), fontsize=10)
+            gaps = np.linalg.norm(p["points"][:, -1, None] - p["front"], axis=2).min(axis=1)
+            told.append(f"{task}: ends at distances {', '.join(f'{gap:.2g}' for gap in gaps)}")
+        return _svg(figure, chart, f"{chart}: {'; '.join(told)}")
+
+
 def _short(name: str) -> str:
     """A label that leaves room for the chart; the whole name is in the legend and the accessible name."""
     return name if len(name) <= 22 else f"{name[:21]}…"

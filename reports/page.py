@@ -80,6 +80,7 @@ def render(runs: list[Run], title: str | None = None) -> str:
         "scores": sections.scores(experiment),
         "learning": sections.learning(experiment),
         "conflict": sections.conflict(experiment),
+        "ways": sections.ways(experiment),
         "cost": sections.cost(experiment),
         "gallery": gallery(shown, classes),
         "localisation": sections.localisation(experiment),

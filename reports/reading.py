@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from reports.rundir import COLUMNS, SCHEMA
+from reports.rundir import COLUMNS, PATH_PARTS, SCHEMA
 
 T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
@@ -93,6 +93,19 @@ class Run:
     def dynamics(self) -> Arrays:
         """The arrays of ``dynamics.npz``; empty where the run has none."""
         return self._read("dynamics.npz", _load_npz, {}, optional=True)
+
+    @cached_property
+    def paths(self) -> dict[str, Arrays]:
+        """{task: points, front, x, y, surface} of ``paths.npz``; empty where the run has none."""
+        found: Arrays = self._read("paths.npz", _load_npz, {}, optional=True)
+        try:
+            return {
+                str(task): {part: found[f"{part}_{i}"] for part in PATH_PARTS}
+                for i, task in enumerate(found.get("tasks", []))
+            }
+        except KeyError as error:
+            self.problems.append(f"paths.npz lacks {error.args[0]}")
+            return {}
 
     @cached_property
     def scores(self) -> pd.DataFrame:

@@ -30,6 +30,7 @@ import yaml
 from reports.provenance import commit, hardware, versions
 
 SCHEMA = 1
+PATH_PARTS = ("points", "front", "x", "y", "surface")  # of paths.npz, for each task
 COLUMNS = ["step", "epoch", "split", "task", "metric", "value"]
 
 
@@ -166,6 +167,18 @@ class RunWriter:
                 )
         names = {"tasks": np.array(list(tasks), dtype=str), "groups": np.array(list(groups), dtype=str)}
         _write_npz(self.folder / "dynamics.npz", step=np.asarray(step), **names, **arrays)
+
+    def save_paths(self, paths: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Ways through a plane, {task: points [S, K, 2], front [M, 2], x [W], y [H], surface [H, W]}.
+
+        S starts with K points each; ``surface`` is what the contours show, ``front`` where the ways should end.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for i, (task, parts) in enumerate(paths.items()):
+            if set(parts) != set(PATH_PARTS):
+                raise ValueError(f"the paths of '{task}' must have {list(PATH_PARTS)}, got {sorted(parts)}")
+            arrays |= {f"{part}_{i}": np.asarray(array, dtype=np.float32) for part, array in parts.items()}
+        _write_npz(self.folder / "paths.npz", tasks=np.array(list(paths), dtype=str), **arrays)
 
     def save_examples(
         self,

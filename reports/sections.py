@@ -215,6 +215,16 @@ def conflict(experiment: Experiment) -> Section:
     return Section(tables, charts=charts)
 
 
+def ways(experiment: Experiment) -> Section:
+    """The ways of each variant (its lowest seed) over the contours, where runs recorded any."""
+    charts = []
+    for variant in experiment.variants:
+        runs = [run for run in experiment.of(variant) if run.status == "done"]
+        if runs and runs[0].paths:
+            charts.append(Chart(variant, figures.ways(runs[0].paths, f"Ways of {variant}")))
+    return Section(charts=charts)
+
+
 def cost(experiment: Experiment) -> Section:
     """Seconds a step, training time, parameters, peak memory: means over seeds."""
     known = [v for v in experiment.variants if any(run.info["cost"] for run in experiment.of(v))]

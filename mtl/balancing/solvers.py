@@ -14,6 +14,13 @@ class Solution(NamedTuple):
 
     weights: Tensor
     residual: float
+    rounding: float = (
+        0.0  # what float64 leaves of the residual whatever one does, where gradients nearly cancel
+    )
+
+    @property
+    def converged(self) -> bool:
+        return self.residual <= TOLERANCE + self.rounding
 
 
 def unit_diagonal(gramian: Tensor) -> tuple[Tensor, Tensor]:

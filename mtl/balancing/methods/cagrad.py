@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl.balancing.method import Answer, Given, Method, Needs, check_choice, check_number
-from mtl.balancing.solvers import TOLERANCE, Solution, complementarity, unit_diagonal
+from mtl.balancing.solvers import Solution, complementarity, unit_diagonal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,7 @@ class CAGrad(Method):
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
         solution = cagrad_weights(given.gramian, self.c)
         divisor = {"none": 1.0, "squared": 1 + self.c**2, "linear": 1 + self.c}[self.rescale]
-        return Answer(
-            solution.weights / divisor, None, solution.residual, solution.residual <= TOLERANCE
-        ), state
+        return Answer(solution.weights / divisor, None, solution.residual, solution.converged), state
 
 
 def cagrad_weights(gramian: Tensor, c: float) -> Solution:
@@ -79,16 +77,16 @@ def cagrad_weights(gramian: Tensor, c: float) -> Solution:
         x, _ = (part[0] for part in complementarity(C, ((b - v) / lengths)[None]))
         active = x > 0
     e = x.clamp(min=0) / lengths
-    length = float((e @ M @ e).clamp(min=0).sqrt())
-    if length > 0:
-        e = e * (radius / length)
+    reached = float((e @ M @ e).clamp(min=0).sqrt())
+    if reached > 0:
+        e = e * (radius / reached)
     gains = b + M @ e
     total = float(e.sum())
     w = e / total if total > 0 else torch.full_like(e, 1 / len(e))
     dual = float(w @ b) + radius * float((w @ M @ w).clamp(min=0).sqrt())
     residual = max(0.0, (dual - float(gains.min())) / (radius + radius / c))
     weights[there] += T * e
-    return Solution(weights, residual)
+    return Solution(weights, residual, rounding=1e-14 / length**2)
 
 
 def _root(C: Tensor, b: Tensor, ones: Tensor, active: Tensor, radius: float) -> tuple[float, Tensor]:

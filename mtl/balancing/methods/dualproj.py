@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mtl.balancing.method import Answer, Given, Method, Needs, TaskValues, check_task_values
-from mtl.balancing.solvers import TOLERANCE, dual_cone_weights
+from mtl.balancing.solvers import dual_cone_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,5 +34,4 @@ class DualProj(Method):
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
         start = given.pick(self.preference, "preference")[None]  # one problem, [1, T]
         solution = dual_cone_weights(given.gramian, start)
-        converged = solution.residual <= TOLERANCE
-        return Answer(solution.weights[0], None, solution.residual, converged), state
+        return Answer(solution.weights[0], None, solution.residual, solution.converged), state

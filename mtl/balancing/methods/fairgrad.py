@@ -45,9 +45,7 @@ class FairGrad(Method):
 
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
         solution = fair_weights(given.gramian, self.alpha)
-        lengths = given.gramian.diagonal().clamp(min=0).sqrt()
-        attainable = TOLERANCE + 1e-14 * float((solution.weights * lengths).max()) ** 2
-        return Answer(solution.weights, None, solution.residual, solution.residual <= attainable), state
+        return Answer(solution.weights, None, solution.residual, solution.converged), state
 
 
 def fair_weights(gramian: Tensor, alpha: float) -> Solution:
@@ -56,7 +54,7 @@ def fair_weights(gramian: Tensor, alpha: float) -> Solution:
     With b_t = a_t |g_t| the equation is C b = k b^-p, p = 1 / alpha and k_t = |g_t|^(p - 1).
     """
     if alpha == 1:
-        return Solution(*nash_weights(gramian))
+        return nash_weights(gramian)
     weights = torch.zeros(len(gramian), dtype=gramian.dtype)
     there = gramian.diagonal() > 0
     if not bool(there.any()):
@@ -82,7 +80,8 @@ def fair_weights(gramian: Tensor, alpha: float) -> Solution:
         step = torch.linalg.solve(C + torch.diag(p * wanted / b), wanted - products)
         b = _search(C, k, p, b, step, slope=float((products - wanted) @ step))
     weights[there] = b * shift.exp() / lengths
-    return Solution(weights, float((C @ b / (k * b**-p) - 1).abs().max()))
+    residual = float((C @ b / (k * b**-p) - 1).abs().max())
+    return Solution(weights, residual, rounding=1e-14 * float((b / start).max()) ** 2)
 
 
 def _search(C: Tensor, k: Tensor, p: float, b: Tensor, step: Tensor, slope: float) -> Tensor:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 
 from mtl.balancing.method import Answer, Given, Method, Needs, check_choice, check_losses
-from mtl.balancing.solvers import TOLERANCE, minimum_norm_weights
+from mtl.balancing.solvers import minimum_norm_weights
 
 Normalise = Literal["none", "l2", "loss", "loss+"]
 
@@ -50,5 +50,4 @@ class MGDA(Method):
             divisors = divisors * given.losses
         solution = minimum_norm_weights(given.gramian / divisors / divisors[:, None])
         weights = solution.weights / divisors if self.reference == "paper" else solution.weights
-        converged = solution.residual <= TOLERANCE
-        return Answer(len(given.tasks) * weights, None, solution.residual, converged), state
+        return Answer(len(given.tasks) * weights, None, solution.residual, solution.converged), state

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl.balancing.method import Answer, Given, Method, Needs
-from mtl.balancing.solvers import TOLERANCE
+from mtl.balancing.solvers import TOLERANCE, Solution
 
 _STEPS = 200
 _STATIONARY = 1e6  # weights of unit gradients beyond this: their weighted sum is zero to rounding
@@ -35,19 +35,17 @@ class NashMTL(Method):
     needs: ClassVar[Needs] = "gramian"
 
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
-        weights, residual = nash_weights(given.gramian)
-        lengths = given.gramian.diagonal().clamp(min=0).sqrt()
-        attainable = TOLERANCE + 1e-14 * float((weights * lengths).max()) ** 2
-        return Answer(weights, None, residual, residual <= attainable), state
+        solution = nash_weights(given.gramian)
+        return Answer(solution.weights, None, solution.residual, solution.converged), state
 
 
-def nash_weights(gramian: Tensor) -> tuple[Tensor, float]:
+def nash_weights(gramian: Tensor) -> Solution:
     """The weights [T] for a Gramian [T, T], and their residual."""
     lengths = gramian.diagonal().clamp(min=0).sqrt()
     weights = torch.zeros_like(lengths)
     there = lengths > 0
     if not bool(there.any()):
-        return weights, 0.0
+        return Solution(weights, 0.0)
     lengths = lengths[there]
     cosines = gramian[there][:, there] / lengths / lengths[:, None]
     b, residual = torch.ones_like(lengths), float("inf")  # the weights of the unit gradients
@@ -59,9 +57,10 @@ def nash_weights(gramian: Tensor) -> tuple[Tensor, float]:
             break  # exact, or rounding alone moves it
         residual = min(residual, found)
         if float(b.max()) > _STATIONARY:
-            return weights, 0.0
+            return Solution(weights, 0.0)
         step = torch.linalg.solve(cosines + torch.diag(b**-2), 1 / b - gains)
         decrement = float((step * (1 / b - gains)).sum().clamp(min=0).sqrt())
         b = b + step * (1.0 if decrement < 0.25 else 1 / (1 + decrement))  # stays positive (self-concordance)
     weights[there] = b / lengths
-    return weights, float((b * (cosines @ b) - 1).abs().max())
+    residual = float((b * (cosines @ b) - 1).abs().max())
+    return Solution(weights, residual, rounding=1e-14 * float(b.max()) ** 2)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from mtl.balancing.method import Answer, Given, Method, Needs, TaskValues, check_task_values
-from mtl.balancing.solvers import TOLERANCE, dual_cone_weights
+from mtl.balancing.solvers import dual_cone_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,5 +38,4 @@ class UPGrad(Method):
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
         start = torch.diag(given.pick(self.preference, "preference"))
         solution = dual_cone_weights(given.gramian, start)
-        converged = solution.residual <= TOLERANCE
-        return Answer(solution.weights.sum(dim=0), None, solution.residual, converged), state
+        return Answer(solution.weights.sum(dim=0), None, solution.residual, solution.converged), state

@@ -139,7 +139,7 @@ def test_nash_mtl_solves_its_equation_on_300_badly_scaled_jacobians() -> None:
         T = 2 + i % 10
         J = torch.randn(T, 30, generator=generator, dtype=torch.float64)
         J = J * (3 * torch.randn(T, 1, generator=generator, dtype=torch.float64)).exp()
-        a, residual = nash_weights(J @ J.T)
+        a, residual, _ = nash_weights(J @ J.T)
         assert (a > 0).all()
         assert (a * (J @ J.T @ a) - 1).abs().max() <= 1e-8
         assert residual <= 1e-8

@@ -148,7 +148,7 @@ def test_fairgrad_solves_its_equation() -> None:
     for J in scaled_jacobians():
         M = J.double() @ J.double().T
         for alpha in (0.5, 2.0):
-            a, residual = fair_weights(M, alpha)
+            a, residual, _ = fair_weights(M, alpha)
             assert (a > 0).all()
             assert ((M @ a) * a ** (1 / alpha) - 1).abs().max() <= 1e-8
             assert residual <= 1e-8
