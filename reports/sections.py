@@ -63,6 +63,7 @@ def scores(experiment: Experiment) -> Section:
         rows.append([variant, str(len(experiment.of(variant))), *cells])
     tables = [Table(caption, ["variant", "runs", *(_heading(info) for info in main)], rows)]
     tables += [_delta_table(experiment, against) for against in _bases(experiment)]
+    tables += _rank_table(experiment)
     every = [
         [
             info.task,
@@ -84,6 +85,18 @@ def scores(experiment: Experiment) -> Section:
         chart = f"{info.task}: {info.name}"
         charts.append(Chart(chart, figures.dots(points, info.unit, chart)))
     return Section(tables, more, charts)
+
+
+def _rank_table(experiment: Experiment) -> list[Table]:
+    """Mean ranks, best first, where three variants or more can be ranked."""
+    ranks = experiment.ranks()
+    if len(ranks) < 3:
+        return []
+    rows = [[v, interval(rank, "rank")] for v, rank in sorted(ranks.items(), key=lambda item: item[1].mean)]
+    caption = (
+        f"Mean rank among {len(ranks)} variants over tasks (1 is best), with a 95% t-interval over seeds."
+    )
+    return [Table(caption, ["variant", "mean rank"], rows)]
 
 
 def _bases(experiment: Experiment) -> list[str]:

@@ -94,6 +94,24 @@ class Experiment:
                         break
         return pd.DataFrame(rows, columns=["variant", "seed", "task", "metric", "value", "split"])
 
+    def ranks(self) -> dict[str, Estimate]:
+        """The mean rank of each variant (1 is best) over tasks, by the main metric of each, over seeds that all have.
+
+        Equal scores share the mean of their ranks.
+        """
+        main = [info for info in self.metrics if info.main]
+        columns = {}
+        for info in main:
+            for variant in self.variants:
+                for seed, value in self.values(variant, info.task, info.name).items():
+                    columns[info.task, seed, variant] = -value if info.higher_is_better else value
+        frame = pd.Series(columns, dtype=float).unstack() if columns else pd.DataFrame()
+        complete = frame.reindex(columns=self.variants).dropna()
+        if len(complete.columns) < 2 or complete.empty:
+            return {}
+        by_seed = complete.rank(axis=1).groupby(level=1).mean()
+        return {variant: mean_interval(list(by_seed[variant])) for variant in self.variants}
+
     def compare(self, variant: str, against: str) -> Comparison:
         """Δm of a variant against another; paired by seed where the seeds agree, else Welch with both variances.
 

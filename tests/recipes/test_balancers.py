@@ -1,0 +1,101 @@
+"""The two recipes about balancing, small."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mtl
+import reports
+from mtl.data.toy import PROBLEMS
+from recipes.__main__ import main
+
+
+def test_a_way_per_problem_and_start(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    assert (
+        main(
+            ["balancers_toy", "--out", str(out), "--steps", "300", "--variants", "equal", "nash_mtl", "mgda"]
+        )
+        == 0
+    )
+    runs = {run.variant: run for run in reports.read_runs(out)}
+    paths = runs["nash_mtl"].paths
+    assert set(paths) == {"valley", "quadratic", "scaled"}
+    assert paths["valley"]["points"].shape == (5, 101, 2)
+    np.testing.assert_allclose(paths["valley"]["points"][:, 0], PROBLEMS["valley"].starts)
+    summary = runs["nash_mtl"].summary["test"]
+    assert summary["quadratic"]["reached"] == summary["scaled"]["reached"] == 1.0
+    assert not runs["nash_mtl"].problems
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("Ways of nash_mtl") >= 1
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_pareto_set_is_stationary(name: str) -> None:
+    """At each of its points a convex combination of the gradients is zero, to the last digit of the search."""
+    torch = pytest.importorskip("torch")
+    problem = PROBLEMS[name]
+    for point in problem.pareto()[1:-1:20]:
+        point = point.clone().requires_grad_()
+        losses = problem.losses(point)
+        J = torch.stack([torch.autograd.grad(losses[k], point, retain_graph=True)[0] for k in (0, 1)])
+        assert mtl.combine(J, "mgda").norm() <= 1e-6 * J.norm()
+    assert problem.distance(problem.pareto()[3]) < 1e-12
+
+
+@pytest.mark.slow
+def test_methods_that_claim_it_reach_the_front_from_all_published_starts(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    names = ["mgda", "nash_mtl", "upgrad", "aligned_mtl"]
+    command = [
+        "balancers_toy",
+        "--out",
+        str(out),
+        "--problems",
+        "valley",
+        "--variants",
+        *names,
+        "--lr",
+        "0.05",
+    ]
+    assert main(command) == 0
+    for run in reports.read_runs(out):
+        assert run.summary["test"]["valley"]["reached"] == 1.0, run.variant
+
+
+def test_the_tuned_sum_is_chosen_by_validation_and_methods_get_the_same_seconds(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    command = [
+        "balancers", "--out", str(out), "--steps", "12", "--train", "128", "--seeds", "0",
+        "--variants", "tuned_sum", "equal", "upgrad", "--budgets", "steps", "seconds", "--lrs", "1e-3", "6e-3",
+        "--shares", "0.4", "0.6",
+    ]  # fmt: skip
+    assert main(command) == 0
+    runs = {run.variant: run for run in reports.read_runs(out)}
+    assert set(runs) == {
+        f"{name}{suffix}" for name in ("tuned_sum", "equal", "upgrad") for suffix in ("", "@seconds")
+    }
+    tested = runs["tuned_sum"].summary["test"]["left"]
+    assert tested["candidates"] == 4
+    assert tested["learning_rate"] in (1e-3, 6e-3)
+    assert runs["upgrad@seconds"].info["cost"]["steps"] <= runs["upgrad"].info["cost"]["steps"] == 12
+    assert "Mean rank among 6 variants" in (out / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["balancers_toy", "--variants", "mgad"], "did you mean 'mgda'"),
+    (["balancers_toy", "--variants", "dwa"], "needs losses above zero"),
+    (["balancers_toy", "--problems", "vale"], "did you mean 'valley'"),
+    (["balancers", "--variants", "tuned"], "did you mean 'tuned_sum'"),
+    (["balancers", "--shares", "1.5"], "shares must be between 0 and 1"),
+    (["balancers", "--lrs", "0"], "lrs must be numbers above zero"),
+    (["balancers", "--budgets", "hours"], "steps, seconds"),
+])  # fmt: skip
+def test_mistakes_are_one_line_and_status_2(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--out", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
