@@ -74,6 +74,9 @@ def cagrad_weights(gramian: Tensor, c: float) -> Solution:
             break
         seen.add(key)
         v, x = _root(C, b / lengths, 1 / lengths, active, radius)
+        slack = C @ x + (b - v) / lengths
+        if float(torch.where(active, x, slack).min()) >= -1e-12:
+            break  # x and v meet every condition
         x, _ = (part[0] for part in complementarity(C, ((b - v) / lengths)[None]))
         active = x > 0
     e = x.clamp(min=0) / lengths
