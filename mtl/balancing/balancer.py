@@ -1,6 +1,5 @@
 """The one stateful piece of balancing: keeps a method's state and generator, and writes gradients."""
 
-import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mtl.balancing.checks import checked_losses, checked_settings
-from mtl.balancing.engine import Step, backward_weighted, combine_rows, last_layer
-from mtl.balancing.gramian import gramian
+from mtl.balancing.compared import Compared
+from mtl.balancing.engine import Step, backward_weighted, last_layer
 from mtl.balancing.last import Balanced, Last
 from mtl.balancing.layers import layer_groups
 from mtl.balancing.method import Answer, Given, Level, Method, Size
@@ -35,6 +34,8 @@ class Balancer:
         match_norm: rescale every direction to the length of the plain sum's, so that comparing methods is not comparing
             learning rates. Methods on losses then cost T passes too.
         smooth: running mean of the weights, this much of the last ones in each step (Zhou et al. 2022, CR-MOGM).
+        stream: keep no gradients, but compare them layer by layer and pass the trunk once more: memory for T rows of
+            the largest layer, in place of all.
         options: the method's own, checked by name.
 
     Attributes:
@@ -43,7 +44,8 @@ class Balancer:
     Methods that need only losses weight them and run one backward pass, so that heads are weighted like the trunk.
     Methods on gradients pass the heads once and the trunk once a task, combine the gradients of the shared
     parameters, and leave each head the gradient of its own loss. As with ``Tensor.backward``, gradients are added to
-    what ``.grad`` holds. Memory: one [T, P] buffer, kept.
+    what ``.grad`` holds. Memory: one [T, P] buffer at the most, kept; less where layers are compared as factors (see
+    `mtl.balancing.factors`), or with ``stream``.
 
     >>> import mtl
     >>> model = mtl.MultiTaskModel(mtl.backbone("mlp", in_features=2), [mtl.Regression("a"), mtl.Regression("b")])
@@ -63,13 +65,14 @@ class Balancer:
         every: int = 1,
         match_norm: bool = False,
         smooth: float = 0.0,
+        stream: bool = False,
         **options: Any,
     ) -> None:
         self.method = build(method, options)
         self.name = self.method.name
         self.level: Level = self.method.default_level if level is None else level
-        checked_settings(self.method, self.level, every, smooth)
-        self.every, self.match_norm, self.smooth = every, match_norm, smooth
+        checked_settings(self.method, self.level, every, smooth, stream)
+        self.every, self.match_norm, self.smooth, self.stream = every, match_norm, smooth, stream
         self.last: Last | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._tasks: tuple[str, ...] = ()
@@ -217,71 +220,44 @@ class Balancer:
     ) -> None:
         shared, heads = parts
         weigh_heads = self.method.weights_heads or self.method.needs == "losses"
-        keep = weigh_heads
-        step = Step(tensors, shared, heads, self._rows, level=self.level, scale=scale, keep=keep)
+        step = Step(tensors, shared, heads, self._rows, level=self.level, scale=scale, keep=weigh_heads)
         kept = self._kept[[names.index(name) for name in present]]
         if self._steps % self.every and not bool(kept.isnan().any()):
             self.last = Last(present, kept, None, None, refreshed=False)
-            step.write(kept, weigh_heads=weigh_heads)
+            step.write(Answer(kept), weigh_heads=weigh_heads)
             return
-        columns = last_layer(model, shared) if self.level == "last_layer" else None  # type: ignore[arg-type]  # as above
-        rows = step.rows(columns=columns)
-        self._combine_and_write(names, present, values, rows, step, shared, model, scale, weigh_heads)
+        starts = layer_groups(model, shared)[0] if self.method.by_layer else []
+        if self.level == "last_layer":
+            rows = step.rows(columns=last_layer(model, shared))  # type: ignore[arg-type]  # modules() is all it asks
+        elif self.method.needs == "jacobian" or starts:
+            rows = step.rows()
+        else:
+            found = Compared(step.products(stream=self.stream), scale)
+            self._solve_and_write(names, present, values, found, step, weigh_heads)
+            return
+        self._solve_and_write(names, present, values, Compared.of(rows, scale, starts), step, weigh_heads)
 
-    def _combine_and_write(
+    def _solve_and_write(
         self,
         names: tuple[str, ...],
         present: tuple[str, ...],
         values: Tensor,
-        rows: Tensor,
+        found: Compared,
         step: Step | Writer,
-        shared: list[nn.Parameter],
-        model: Balanced,
-        scale: float,
         weigh_heads: bool,
     ) -> None:
-        compared = rows  # of accumulated rows, those of the heads that the method weights stay out
-        if self.level == "parameters":
-            compared = rows[:, : sum(p.numel() for p in shared)]
-        starts: list[int] = []
-        groups = None
-        if self.method.by_layer:
-            starts = layer_groups(model, shared)[0]
-            groups = torch.stack([gramian(compared[:, a:b]) for a, b in itertools.pairwise(starts)]).cpu()
-        products = gramian(compared).cpu() if groups is None else groups.sum(dim=0)
-        if scale != 1.0:
-            products = products / scale**2
-            groups = None if groups is None else groups / scale**2
-        for name, square in zip(present, products.diagonal().tolist(), strict=True):
-            if not square < float("inf"):
-                if scale != 1.0:  # overflow: the scaler sees it and skips the step
-                    step.write(torch.ones(len(present)), rows.sum(dim=0), weigh_heads=False)
-                    return
-                raise ValueError(f"the gradient of task '{name}' is not finite, though its loss is")
-        unscaled = rows if scale == 1.0 or self.method.needs != "jacobian" else rows / scale
-        answer = self._solve(names, present, values, products, unscaled, groups)
-        direction = None
-        if answer.weights is None or self.level == "parameters":
-            source = rows if answer.weights is not None else unscaled
-            direction = combine_rows(answer.weights, answer.direction, source, starts)
-            if answer.weights is None and scale != 1.0:
-                direction = direction * scale
-        factor = self._factor(answer.weights, direction, products, scale) if self.match_norm else 1.0
-        assert self.last is not None
-        self.last = Last(present, answer.weights, answer.residual, products, factor)
-        step.write(answer.weights, direction, factor=factor, weigh_heads=weigh_heads)
-
-    def _factor(
-        self, weights: Tensor | None, direction: Tensor | None, products: Tensor, scale: float
-    ) -> float:
-        """The length of the plain sum over that of the direction; 1 where the direction is zero."""
-        plain = float(products.sum().clamp(min=0).sqrt())
-        if weights is not None and weights.dim() == 1:
-            length = float((weights @ products @ weights).clamp(min=0).sqrt())
-        else:
-            assert direction is not None
-            length = float(direction.double().norm()) / scale
-        return plain / length if length > 1e-12 * plain else 1.0
+        bad = found.not_finite()
+        if bad is not None and found.scale != 1.0:  # overflow: the scaler sees it and skips the step
+            step.write(Answer(torch.full((len(present),), torch.nan, dtype=torch.float64)))
+            return
+        if bad is not None:
+            raise ValueError(f"the gradient of task '{present[bad]}' is not finite, though its loss is")
+        answer = self._solve(names, present, values, found)
+        factor = found.matching(answer) if self.match_norm else 1.0
+        self.last = Last(present, answer.weights, answer.residual, found.products, factor)
+        if answer.direction is not None and found.scale != 1.0:
+            answer = answer._replace(direction=found.scale * answer.direction)
+        step.write(answer, found.starts, factor=factor, weigh_heads=weigh_heads)
 
     def _add(self, losses: Mapping[str, Tensor], parts: Parts, scale: float) -> None:
         """The gradients of a micro-batch, added to the rows of the tasks."""
@@ -309,19 +285,20 @@ class Balancer:
         assert pending is not None
         places = pending.places()
         present = tuple(names[place] for place in places)
-        writer = pending.writer(self._rows, sum(p.numel() for p in shared))
-        rows = self._rows[:] if len(places) == len(names) else self._rows[places]
-        values = pending.losses[places]
-        self._combine_and_write(names, present, values, rows, writer, shared, model, scale, False)
+        columns = sum(p.numel() for p in shared)
+        writer = pending.writer(self._rows, columns)
+        starts = layer_groups(model, shared)[0] if self.method.by_layer else []
+        found = Compared.of(writer.found[:, :columns], scale, starts)
+        if self.method.needs == "jacobian":
+            assert writer.found.shape[1] == columns  # no method on rows weights the heads
+        self._solve_and_write(names, present, pending.losses[places], found, writer, False)
 
     def _given(
         self,
         names: tuple[str, ...],
         present: tuple[str, ...],
         values: Tensor,
-        products: Tensor | None = None,
-        rows: Tensor | None = None,
-        groups: Tensor | None = None,
+        found: Compared | None = None,
     ) -> Given:
         return Given(
             method=self.name,
@@ -330,9 +307,11 @@ class Balancer:
             total=len(names),
             generator=self._generator,
             known_losses=values,
-            known_gramian=products,
-            known_jacobian=rows if self.method.needs == "jacobian" else None,
-            known_groups=groups,
+            known_gramian=None if found is None else found.products,
+            known_jacobian=found.unscaled()
+            if found is not None and self.method.needs == "jacobian"
+            else None,
+            known_groups=None if found is None else found.groups,
         )
 
     def _solve(
@@ -340,15 +319,13 @@ class Balancer:
         names: tuple[str, ...],
         present: tuple[str, ...],
         values: Tensor,
-        products: Tensor | None = None,
-        rows: Tensor | None = None,
-        groups: Tensor | None = None,
+        found: Compared | None = None,
     ) -> Answer:
-        given = self._given(names, present, values, products, rows, groups)
+        given = self._given(names, present, values, found)
         at = torch.tensor(given.places)
-        state = (
-            self._state if self.method.needs != "jacobian" or rows is None else move(self._state, rows.device)
-        )
+        state = self._state
+        if given.known_jacobian is not None:
+            state = move(state, given.known_jacobian.device)
         answer, updated = self.method.solve(given, take(state, at))
         if answer.weights is None and self.method.needs == "losses":
             raise ValueError(f"{self.name} needs only losses, so it must answer weights")
@@ -357,7 +334,7 @@ class Balancer:
             self._warned = True
             warnings.warn(
                 f"{self.name} stopped before its tolerance: relative residual {answer.residual:.1e}",
-                stacklevel=4,
+                stacklevel=5,
             )
         if answer.weights is not None and answer.weights.dim() == 1:
             weights, before = answer.weights, self._kept[at]
@@ -367,7 +344,7 @@ class Balancer:
                 )
                 answer = answer._replace(weights=weights)
             self._kept = self._kept.index_put((at,), weights)
-        self.last = Last(present, answer.weights, answer.residual, products)
+        self.last = Last(present, answer.weights, answer.residual, None if found is None else found.products)
         return answer
 
 

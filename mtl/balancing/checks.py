@@ -10,7 +10,7 @@ from mtl.balancing.method import Level, Method, check_choice, check_number
 from mtl.names import unknown
 
 
-def checked_settings(method: Method, level: Level, every: int, smooth: float) -> None:
+def checked_settings(method: Method, level: Level, every: int, smooth: float, stream: bool) -> None:
     """Refuse settings that are out of range, or that the method has no meaning for."""
     check_choice("Balancer", "level", level, get_args(Level))
     check_number("Balancer", "every", every, least=1, whole=True)
@@ -28,6 +28,13 @@ def checked_settings(method: Method, level: Level, every: int, smooth: float) ->
                 raise ValueError(
                     f"{name} answers a direction and no weights, so {setting} has no meaning for it"
                 )
+    if stream and (method.needs == "jacobian" or method.by_layer or level != "parameters"):
+        why = (
+            "keeps whole gradients"
+            if method.needs == "jacobian"
+            else "does not compare all parameters at once"
+        )
+        raise ValueError(f"{name} {why} with these settings, so stream has no meaning for it")
     if method.by_layer and (level != "parameters" or every > 1 or smooth):
         raise ValueError(f"{name} by layer needs level='parameters', every=1 and smooth=0")
     if method.needs == "losses" and (every > 1 or level != "parameters"):

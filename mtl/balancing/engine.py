@@ -12,11 +12,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mtl.balancing.factors import Factor, find_factors
 from mtl.balancing.fork import Leaf, find_fork
-from mtl.balancing.gramian import weighted_sum
-from mtl.balancing.method import Level
-from mtl.balancing.passes import backward, explained, trunk_rows
+from mtl.balancing.gramian import gramian, weighted_sum
+from mtl.balancing.method import Answer, Level
+from mtl.balancing.passes import backward, gradients, trunk_factors, trunk_rows
 from mtl.balancing.rows import Parameters, Rows, accumulate, gradients_set_aside
+from mtl.balancing.stream import streamed_gramian
+
+_NEEDS_A_FORK = (
+    "needs losses that reach the shared parameters through features alone: build the model with mtl.MultiTaskModel, or "
+    "call mtl.fork between your trunk and heads (uncompiled); a tied or penalised shared weight rules it out"
+)
 
 
 def backward_weighted(losses: Sequence[Tensor], weights: Tensor, inputs: Parameters | None = None) -> None:
@@ -29,11 +36,11 @@ def backward_weighted(losses: Sequence[Tensor], weights: Tensor, inputs: Paramet
 
 
 class Step:
-    """The backward passes of one step for T losses: `rows` gathers the tasks' gradients, `write` adds what was solved.
+    """The backward passes of one step for T losses: `rows` or `products` compares the tasks, `write` adds the solution.
 
-    Between the two, ``.grad`` is as it was, so that a caller may fail without a trace. The trunk is passed T times by
-    `rows` (not at all with ``level="features"``) and once more by `write` where the rows are not the gradients
-    of all shared parameters; `write` without `rows` is one pass, with given weights.
+    Between the two, ``.grad`` is as it was, so that a caller may fail without a trace. The trunk is passed T times (not
+    at all with ``level="features"``), and once more by `write` where neither rows nor factors of all shared parameters
+    were kept; `write` alone is one pass, with given weights.
 
     Args:
         losses: T scalars.
@@ -63,13 +70,10 @@ class Step:
         self._cotangents: list[dict[Leaf, Tensor]] | None = None
         self._features: list[tuple[Leaf, Tensor]] = []  # leaf and its shape, after `rows` by features
         self._stacked: Tensor | None = None  # the rows by features
-        self._written_rows = False
+        self._rows: Tensor | None = None  # the rows by all shared parameters
+        self._factors: list[Factor] = []  # the layers that `products` kept as factors
         if level == "features" and self.fork is None:
-            raise ValueError(
-                "level='features' needs losses that reach the shared parameters through features alone: build the "
-                "model with mtl.MultiTaskModel, or call mtl.fork between your trunk and heads (uncompiled); a tied "
-                "or penalised shared weight rules it out"
-            )
+            raise ValueError(f"level='features' {_NEEDS_A_FORK}")
 
     def rows(self, *, columns: Parameters | None = None, places: Sequence[int] | None = None) -> Tensor:
         """The tasks' gradients [T, N]: by all shared parameters, by ``columns`` of them, or by the features.
@@ -80,7 +84,6 @@ class Step:
         if self.level == "features":
             return self._feature_rows()
         wanted = self.shared if columns is None else list(columns)
-        self._written_rows = columns is None
         if places is None:
             self.buffer.open(T, wanted)
         at = list(range(T) if places is None else places)
@@ -93,34 +96,66 @@ class Step:
                 trunk_rows(roots, seeds, wanted, self.buffer, at, add=adds, all_leaves=everything, keep=keep)
             else:
                 self._rows_through_everything(at, wanted, add=places is not None, keep=keep)
-        return self.buffer[:T] if places is None else self.buffer[:]
+        found = self.buffer[:T] if places is None else self.buffer[:]
+        self._rows = found if columns is None else None
+        return found
+
+    def products(self, *, stream: bool = False) -> Tensor:
+        """The Gramian [T, T] of what `rows` gives, without whole rows where a layer allows it.
+
+        With ``stream`` nothing is kept, and `write` passes the trunk once more.
+        """
+        if stream and self.fork is None:
+            raise ValueError(f"stream=True {_NEEDS_A_FORK}")
+        T = len(self.losses)
+        if self.fork is None or self.level == "features" or (T == 1 and not stream):
+            return gramian(self.rows())
+        roots, seeds = self._trunk_seeds()
+        factors = find_factors(roots, self.shared, T)
+        if stream:
+            if factors is None:
+                raise ValueError("stream=True does not pass a re-entrant checkpoint: use use_reentrant=False")
+            return streamed_gramian(roots, seeds, self.shared, factors)
+        if not factors:
+            return gramian(self.rows())
+        replaced = {id(p) for factor in factors for p in factor.parameters}
+        dense = [p for p in self.shared if id(p) not in replaced]
+        self.buffer.open(T, dense, [(f.n, f.out) for f in factors], like=self.shared[0])
+        trunk_factors(roots, seeds, dense, factors, self.buffer, keep=self.keep)
+        self._factors = factors
+        parts = zip(factors, self.buffer.extra(T), strict=True)
+        return gramian(self.buffer[:T]) + sum(factor.products(signals) for factor, signals in parts)
 
     @torch.no_grad()
     def write(
-        self,
-        weights: Tensor | None,
-        direction: Tensor | None = None,
-        *,
-        factor: float = 1.0,
-        weigh_heads: bool = False,
+        self, answer: Answer, starts: Sequence[int] = (), *, factor: float = 1.0, weigh_heads: bool = False
     ) -> None:
-        """Add the solution to ``.grad``: weights [T] or a direction [N] for the trunk, and each head its own gradient.
+        """Add the solution to ``.grad``: the answer's for the trunk, and each head its own gradient.
 
-        ``factor`` lengthens what the trunk gets; with ``weigh_heads`` the heads get the weighted sum as well.
+        Weights by group are for the groups of columns that begin at ``starts``. ``factor`` lengthens what the trunk
+        gets; with ``weigh_heads`` the heads get the weighted sum as well.
         """
-        if self._written_rows:
-            assert direction is not None
+        weights, T = answer.weights, len(self.losses)
+        if self._rows is not None:
+            direction = combine_rows(weights, answer.direction, self._rows, starts)
             self.buffer.write(factor * direction if factor != 1 else direction)
+        elif self._factors:
+            assert weights is not None
+            self.buffer.write(weighted_sum(factor * weights, self.buffer[:T]))
+            for layer, signals in zip(self._factors, self.buffer.extra(T), strict=True):
+                found = layer.direction(factor * weights, signals)
+                for parameter, gradient in zip(layer.parameters, found, strict=True):
+                    accumulate(parameter, gradient.to(parameter.dtype))
         else:
-            self._trunk_pass(weights, direction, factor)
+            self._trunk_pass(weights, answer.direction, factor)
         if weigh_heads and weights is not None:
             with gradients_set_aside(self.heads), torch.enable_grad():
                 seeds = [(self.scale * w).to(loss) for w, loss in zip(weights, self.losses, strict=True)]
                 backward(self.losses, seeds, inputs=self.heads, keep=self.keep)
                 self.head_gradients = [p.grad for p in self.heads]
-        for parameter, gradient in zip(self.heads, self._own_gradients(), strict=True):
-            if gradient is not None:
-                accumulate(parameter, gradient)
+        for parameter, own in zip(self.heads, self._own_gradients(), strict=True):
+            if own is not None:
+                accumulate(parameter, own)
 
     def _own_gradients(self) -> list[Tensor | None]:
         """The heads' gradients, by a pass of their own where none has given them yet."""
@@ -143,7 +178,8 @@ class Step:
             assert self.fork is not None
             keys = [(row, leaf) for row, edges in enumerate(self.fork.aliases) for leaf in edges]
             edges = [self.fork.aliases[row][leaf] for row, leaf in keys]
-            found = _gradients(self.losses, [*edges, *self.heads], [self._seed(loss) for loss in self.losses])
+            seeds = [self._seed(loss) for loss in self.losses]
+            found = gradients(self.losses, [*edges, *self.heads], seeds, keep=True)
             self._cotangents = [{} for _ in self.losses]
             for (row, leaf), gradient in zip(keys, found[: len(keys)], strict=True):
                 if gradient is not None:
@@ -209,13 +245,6 @@ class Step:
         seeds = [factor * part if factor != 1 else part for part in parts.values()]
         with torch.enable_grad():
             backward(roots, seeds, keep=self.keep)
-
-
-def _gradients(losses: list[Tensor], inputs: Sequence[object], seeds: list[Tensor]) -> list[Tensor | None]:
-    try:
-        return list(torch.autograd.grad(losses, inputs, seeds, retain_graph=True, allow_unused=True))  # type: ignore[arg-type]  # edges too
-    except RuntimeError as error:
-        raise explained(error) from error
 
 
 def _refuse_hooks(parameters: Parameters) -> None:

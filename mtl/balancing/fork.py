@@ -72,14 +72,15 @@ def find_fork(
     aliases: list[dict[Leaf, GradientEdge]] = []
     for row, loss in enumerate(losses):
         mine: dict[Leaf, GradientEdge] = {}
-        waiting, seen = [loss.grad_fn], set()
+        waiting: list[Node | None] = [loss.grad_fn]
+        seen: set[Node] = set()
         while waiting:
             node = waiting.pop()
             if node is None or node in seen:
                 continue
             seen.add(node)
-            mark = _notes(node).get(_MARK)
-            if mark is not None:
+            name = node.name()
+            if name == "ViewBackward0" and (mark := _notes(node).get(_MARK)) is not None:
                 serial, task, leaf = mark
                 if owner.setdefault((serial, task), row) != row:
                     return None
@@ -87,15 +88,14 @@ def find_fork(
                 following, output = node.next_functions[0]
                 assert following is not None
                 edges[serial, leaf] = GradientEdge(following, output)
-                continue
-            variable = getattr(node, "variable", None)
-            if variable is not None and (id(variable) in trunk or id(variable) not in own):
+            elif name == "torch::autograd::AccumulateGrad":
+                variable = id(node.variable)  # type: ignore[attr-defined]
+                if variable in trunk or variable not in own:
+                    return None
+            elif name == "CheckpointFunctionBackward":  # re-entrant: only a plain backward passes it
                 return None
-            if (
-                type(node).__name__ == "CheckpointFunctionBackward"
-            ):  # re-entrant: only a plain backward passes it
-                return None
-            waiting.extend(following for following, _ in node.next_functions)
+            else:
+                waiting.extend([following for following, _ in node.next_functions])
         aliases.append(mine)
     return Fork(edges, aliases) if edges else None
 

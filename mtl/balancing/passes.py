@@ -7,12 +7,14 @@ can be repeated to the bit. On an accelerator the first step of each layout time
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from mtl.balancing.factors import Factor
 from mtl.balancing.rows import Parameters, Rows
 
 Seeds = Sequence[Sequence[Tensor | None]]
@@ -56,19 +58,34 @@ def trunk_rows(
 
     ``.grad`` of the parameters must be None. ``all_leaves``: the parameters are all leaves of the trunk.
     """
-    arguments = (roots, seeds, parameters, buffer, at)
-    if parameters[0].device.type == "cpu" or add or len(seeds) == 1:
-        return _one_by_one(*arguments, add=add, all_leaves=all_leaves, keep=keep)
-    layout = (
-        len(seeds),
-        tuple((p.shape, p.device) for p in parameters),
-        seeds[0][0] is not None and seeds[0][0].shape,
-    )
-    if layout not in _batched:
-        _batched[layout] = _faster_at_once(arguments, all_leaves)
-    if _batched[layout]:
-        return _at_once(*arguments, keep=keep)
-    return _one_by_one(*arguments, add=add, all_leaves=all_leaves, keep=keep)
+    if add or len(seeds) == 1 or not _at_once_is_faster(roots, seeds, parameters, ()):
+        return _one_by_one(roots, seeds, parameters, buffer, at, add=add, all_leaves=all_leaves, keep=keep)
+    for row, found in zip(at, _at_once(roots, seeds, parameters, keep=keep), strict=True):
+        buffer.put(row, found)
+    return None
+
+
+def trunk_factors(
+    roots: Sequence[GradientEdge],
+    seeds: Seeds,
+    parameters: Parameters,
+    factors: Sequence[Factor],
+    buffer: Rows,
+    *,
+    keep: bool,
+) -> None:
+    """Fill the rows with the gradients of ``parameters``, and their extra matrices with those at the factors' edges."""
+    inputs: list[Any] = [*parameters, *(factor.edge for factor in factors)]
+    for factor in factors:
+        _ = factor.source  # the last pass may free the graph
+    if _at_once_is_faster(roots, seeds, inputs, factors):
+        passes: Iterable[list[Tensor | None]] = _at_once(roots, seeds, inputs, keep=keep)
+    else:
+        passes = _each_alone(roots, seeds, inputs, keep=keep)
+    for row, found in enumerate(passes):
+        own = found[len(parameters) :]
+        flat = [None if g is None else factor.flat(g) for factor, g in zip(factors, own, strict=True)]
+        buffer.put(row, [*found[: len(parameters)], *flat])
 
 
 def _one_by_one(
@@ -92,15 +109,23 @@ def _one_by_one(
                     backward([root for root, _ in there], [s for _, s in there], inputs=inputs, keep=again)
 
 
+def _each_alone(
+    roots: Sequence[GradientEdge], seeds: Seeds, inputs: Sequence[Any], *, keep: bool
+) -> Iterator[list[Tensor | None]]:
+    """One pass a task, when it is asked for: only one task's gradients exist at a time."""
+    for k, seed in enumerate(seeds):
+        there = [(root, s) for root, s in zip(roots, seed, strict=True) if s is not None]
+        yield gradients(
+            [root for root, _ in there],
+            inputs,
+            [s for _, s in there],
+            keep=keep or k + 1 < len(seeds),
+        )
+
+
 def _at_once(
-    roots: Sequence[GradientEdge],
-    seeds: Seeds,
-    parameters: Parameters,
-    buffer: Rows,
-    at: Sequence[int],
-    *,
-    keep: bool,
-) -> None:
+    roots: Sequence[GradientEdge], seeds: Seeds, inputs: Sequence[Any], *, keep: bool
+) -> list[list[Tensor | None]]:
     columns = []
     for leaf in range(len(roots)):
         like = next(seed[leaf] for seed in seeds if seed[leaf] is not None)
@@ -108,23 +133,44 @@ def _at_once(
         columns.append(
             torch.stack([torch.zeros_like(like) if (s := seed[leaf]) is None else s for seed in seeds])
         )
-    found = torch.autograd.grad(
-        roots,
-        list(parameters),
-        columns,
-        retain_graph=keep,
-        allow_unused=True,
-        is_grads_batched=True,
-    )
-    for k, row in enumerate(at):
-        buffer.put(row, [None if gradient is None else gradient[k] for gradient in found])
+    found = gradients(roots, inputs, columns, keep=keep, batched=True)
+    return [[None if gradient is None else gradient[k] for gradient in found] for k in range(len(seeds))]
+
+
+def gradients(
+    roots: Sequence[Any], inputs: Sequence[Any], seeds: Sequence[Tensor], *, keep: bool, batched: bool = False
+) -> list[Tensor | None]:
+    """`torch.autograd.grad` from and to tensors or edges; None where no root reaches an input."""
+    if not roots or not inputs:
+        return [None] * len(inputs)
+    try:
+        return list(
+            torch.autograd.grad(
+                roots, inputs, seeds, retain_graph=keep, allow_unused=True, is_grads_batched=batched
+            )
+        )
+    except RuntimeError as error:
+        raise explained(error) from error
+
+
+def _at_once_is_faster(
+    roots: Sequence[GradientEdge], seeds: Seeds, inputs: Sequence[Any], factors: Sequence[Factor]
+) -> bool:
+    """On a CPU never. Elsewhere the first step of a layout times both; vmap loses where it cannot pass the trunk."""
+    first = next(s for seed in seeds for s in seed if s is not None)
+    if first.device.type == "cpu" or len(seeds) == 1:
+        return False
+    parameters = [p.shape for p in inputs if isinstance(p, Tensor)]
+    layout = (len(seeds), first.shape, first.device, *parameters, *((f.n, f.out) for f in factors))
+    if layout not in _batched:
+        _batched[layout] = _faster_at_once(roots, seeds, inputs, first.device)
+    return _batched[layout]
 
 
 def _faster_at_once(
-    arguments: tuple[Sequence[GradientEdge], Seeds, Parameters, Rows, Sequence[int]], all_leaves: bool
+    roots: Sequence[GradientEdge], seeds: Seeds, inputs: Sequence[Any], device: torch.device
 ) -> bool:
-    """Time both on this device (after one warm-up each); vmap loses where it cannot pass the trunk at all."""
-    device = arguments[2][0].device
+    """Time both on this device, the better of three (the first warms up)."""
 
     def seconds(at_once: bool) -> float:
         best = float("inf")
@@ -132,9 +178,10 @@ def _faster_at_once(
             torch.accelerator.synchronize(device)
             start = time.perf_counter()
             if at_once:
-                _at_once(*arguments, keep=True)
+                _at_once(roots, seeds, inputs, keep=True)
             else:
-                _one_by_one(*arguments, add=False, all_leaves=all_leaves, keep=True)
+                for _ in _each_alone(roots, seeds, inputs, keep=True):
+                    pass
             torch.accelerator.synchronize(device)
             best = min(best, time.perf_counter() - start)
         return best

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from mtl.balancing.engine import combine_rows
+from mtl.balancing.method import Answer
 from mtl.balancing.rows import Rows, accumulate
 
 
@@ -43,7 +45,9 @@ class Pending:
         return list(map(int, self.seen.nonzero().flatten()))
 
     def writer(self, rows: Rows, shared: int) -> Writer:
-        return Writer(self, rows, shared)
+        places = self.places()
+        everyone = len(places) == len(self.seen)
+        return Writer(self, rows, rows[:] if everyone else rows[places], shared)
 
 
 @dataclass
@@ -52,18 +56,14 @@ class Writer:
 
     pending: Pending
     rows: Rows
+    found: Tensor  # [T, N] of the tasks that took part
     shared: int  # columns of the shared parameters; any others are of heads that the method weights
 
     def write(
-        self,
-        weights: Tensor | None,
-        direction: Tensor | None = None,
-        *,
-        factor: float = 1.0,
-        weigh_heads: bool = False,
+        self, answer: Answer, starts: Sequence[int] = (), *, factor: float = 1.0, weigh_heads: bool = False
     ) -> None:
-        del weights, weigh_heads  # heads that are weighted are among the rows
-        assert direction is not None
+        del weigh_heads  # heads that are weighted are among the rows
+        direction = combine_rows(answer.weights, answer.direction, self.found, starts)
         if factor != 1:
             direction = torch.cat([factor * direction[: self.shared], direction[self.shared :]])
         self.rows.write(direction)

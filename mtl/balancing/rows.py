@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
@@ -19,30 +20,58 @@ class Rows:
     """
 
     def __init__(self) -> None:
-        self._layout: tuple[object, ...] = ()
-        self._buffer = torch.empty(0, 0)
-        self._views: list[list[Tensor]] = []
+        self._layout: tuple[object, ...]
+        self._buffer: Tensor
+        self._views: list[list[Tensor]]
+        self._extra: list[Tensor]
+        self.forget()
         self._parameters: Parameters = ()
         self._reached: list[bool] = []
 
-    def open(self, tasks: int, parameters: Parameters) -> None:
-        """Make room for the gradients of ``tasks`` losses by ``parameters``; forgets what the buffer held."""
-        layout = tuple((p.shape, p.stride(), p.dtype, p.device) for p in parameters)
-        self._parameters, self._reached = tuple(parameters), [False] * len(parameters)
+    def open(
+        self,
+        tasks: int,
+        parameters: Parameters,
+        extra: Sequence[tuple[int, int]] = (),
+        like: nn.Parameter | None = None,
+    ) -> None:
+        """Make room for the gradients of ``tasks`` losses by ``parameters``; forgets what the buffer held.
+
+        Behind them come ``extra`` matrices of these shapes a task (see `extra`), of the precision and on the device
+        of ``like`` where there are no parameters.
+        """
+        layout = (*extra, *((p.shape, p.stride(), p.dtype, p.device) for p in parameters))
+        self._parameters, self._reached = tuple(parameters), [False] * (len(parameters) + len(extra))
         if layout == self._layout and tasks <= self._buffer.shape[0]:
             return
+        self.forget()
         self._layout = layout
-        dtype = torch.float64 if any(p.dtype == torch.float64 for p in parameters) else torch.float32
-        device = parameters[0].device if parameters else torch.device("cpu")
-        self._buffer = torch.empty(tasks, sum(p.numel() for p in parameters), dtype=dtype, device=device)
+        kinds = [*parameters, *([] if like is None else [like])]
+        dtype = torch.float64 if any(p.dtype == torch.float64 for p in kinds) else torch.float32
+        device = kinds[0].device if kinds else torch.device("cpu")
         starts = self.starts()
+        ends = [starts[-1] + sum(n * m for n, m in extra[:k]) for k in range(len(extra) + 1)]
+        self._buffer = torch.empty(tasks, ends[-1], dtype=dtype, device=device)
+        self._extra = [
+            self._buffer[:, start:end].unflatten(1, shape)
+            for shape, (start, end) in zip(extra, itertools.pairwise(ends), strict=True)
+        ]
         self._views = [
             [_view(row, start, p) for start, p in zip(starts, parameters, strict=False)]
-            for row in self._buffer
+            + [matrices[k] for matrices in self._extra]
+            for k, row in enumerate(self._buffer)
         ]
 
+    def forget(self) -> None:
+        """Let go of the memory."""
+        self._layout, self._buffer, self._views, self._extra = (), torch.empty(0, 0), [], []
+
     def __getitem__(self, rows: slice | list[int]) -> Tensor:
-        return self._buffer[rows]
+        return self._buffer[rows, : self.starts()[-1]]
+
+    def extra(self, tasks: int) -> list[Tensor]:
+        """The extra matrices, [T, n, m] each."""
+        return [matrices[:tasks] for matrices in self._extra]
 
     def starts(self) -> list[int]:
         """The first column of each parameter, and at the end the number of columns."""
@@ -100,7 +129,7 @@ class Rows:
 
     @torch.no_grad()
     def put(self, row: int, gradients: Sequence[Tensor | None]) -> None:
-        """Copy gradients, one a parameter, into the row; None is zero."""
+        """Copy gradients, one a parameter (and one an extra matrix), into the row; None is zero."""
         for place, (gradient, view) in enumerate(zip(gradients, self._views[row], strict=True)):
             if gradient is None:
                 view.zero_()

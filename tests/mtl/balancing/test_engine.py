@@ -74,7 +74,7 @@ def test_all_passes_at_once_give_the_same_rows(kind: str, monkeypatch: pytest.Mo
     """What an accelerator may choose, by vmap; here forced on a CPU."""
     one, two = make(kind), make(kind)
     step(one, mtl.Balancer("upgrad"))
-    monkeypatch.setattr(passes, "_one_by_one", lambda *a, keep, **_: passes._at_once(*a, keep=keep))
+    monkeypatch.setattr(passes, "_at_once_is_faster", lambda *_: True)
     step(two, mtl.Balancer("upgrad"))
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert (a.grad is None) == (b.grad is None)

@@ -1,0 +1,140 @@
+"""The Gramian of the tasks' gradients, piece by piece of the trunk, without ever keeping whole gradients.
+
+The trunk's graph is cut wherever a single tensor connects what is above with what is below (between layers, between
+residual blocks). All T backward passes go through one piece before the next, so that only the rows of one layer exist
+at a time; the weights then take one more pass to become a direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, Node
+
+from mtl.balancing.factors import Factor, leaf_variable
+from mtl.balancing.gramian import gramian
+from mtl.balancing.passes import gradients
+
+
+@dataclass
+class Piece:
+    """What lies between two cuts: where gradients enter, what it is made of, where they leave (None: nowhere)."""
+
+    entries: list[GradientEdge]
+    nodes: set[Node] = field(default_factory=set)
+    parameters: list[nn.Parameter] = field(default_factory=list)
+    exit: GradientEdge | None = None
+
+
+def pieces(roots: Sequence[GradientEdge]) -> list[Piece]:
+    """The trunk behind ``roots`` cut into as many pieces as its graph allows, from the features down.
+
+    >>> trunk = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    >>> z = trunk(torch.ones(4, 2))
+    >>> [sum(p.numel() for p in piece.parameters) for piece in pieces([GradientEdge(z.grad_fn, 0)])]
+    [4, 0, 9]
+    """
+    waiting_for = _incoming([root.node for root in roots])
+    open_edges = {(root.node, root.output_nr) for root in roots}
+    found = [Piece(list(roots))]
+    ready = list({node for node, _ in open_edges if not waiting_for.get(node)})
+    while ready:
+        node = ready.pop()
+        if len(open_edges) == 1 and found[-1].nodes:
+            cut = GradientEdge(*next(iter(open_edges)))  # all that is left goes through here
+            found[-1].exit = cut
+            found.append(Piece([cut]))
+        open_edges = {edge for edge in open_edges if edge[0] is not node}
+        found[-1].nodes.add(node)
+        for following, output in node.next_functions:
+            if following is None:
+                continue
+            variable = leaf_variable(following)
+            if variable is not None:
+                found[-1].parameters.append(variable)
+                continue
+            open_edges.add((following, output))
+            waiting_for[following] -= 1
+            if waiting_for[following] == 0:
+                ready.append(following)
+    return found
+
+
+def streamed_gramian(
+    roots: Sequence[GradientEdge],
+    seeds: Sequence[Sequence[Tensor | None]],
+    shared: Sequence[nn.Parameter],
+    factors: Sequence[Factor],
+) -> Tensor:
+    """Inner products [T, T] float64 of the gradients of ``shared`` for each row of ``seeds`` at ``roots``.
+
+    The graph is kept. Memory: T rows of the largest layer, and T gradients of the tensor at a cut. A parameter that is
+    used in several pieces is compared in the first, from where all its uses are reached.
+    """
+    T, parts = len(seeds), pieces(roots)
+    own = {id(p) for p in shared} - {id(p) for factor in factors for p in factor.parameters}
+    dtype = torch.float64 if any(p.dtype == torch.float64 for p in shared) else torch.float32
+    room = max(p.numel() for p in shared)
+    products = torch.zeros(T, T, dtype=torch.float64, device=shared[0].device)
+    flowing: list[list[Tensor | None]] = [list(seed) for seed in seeds]
+    for part in parts:
+        columns = list(dict.fromkeys(p for p in part.parameters if id(p) in own))
+        own -= {id(p) for p in columns}
+        inside = [factor for factor in factors if factor.node in part.nodes]
+        layers = _layers([*inside, *columns], room)
+        for layer in layers:
+            last = layer is layers[-1]
+            inputs = [entry.edge if isinstance(entry, Factor) else entry for entry in layer]
+            exits = [part.exit] if last and part.exit is not None else []
+            sizes = [_size(entry) for entry in layer]
+            rows = torch.zeros(T, sum(sizes), dtype=dtype, device=products.device)
+            for task, seed in enumerate(flowing):
+                there = [(root, s) for root, s in zip(part.entries, seed, strict=True) if s is not None]
+                got = gradients([r for r, _ in there], [*inputs, *exits], [s for _, s in there], keep=True)
+                for entry, columns_of, gradient in zip(layer, rows[task].split(sizes), got, strict=False):
+                    if gradient is not None:
+                        flat = entry.flat(gradient) if isinstance(entry, Factor) else gradient
+                        columns_of.copy_(flat.flatten())
+                if last:
+                    flowing[task] = got[len(inputs) :]
+            for entry, matrix in zip(layer, rows.split(sizes, dim=1), strict=True):
+                if isinstance(entry, Factor):
+                    products += entry.products(matrix.unflatten(1, (entry.n, entry.out)))
+                else:
+                    products += gramian(matrix)
+    return products
+
+
+def _size(entry: Factor | nn.Parameter) -> int:
+    return entry.n * entry.out if isinstance(entry, Factor) else entry.numel()
+
+
+def _layers(entries: Sequence[Factor | nn.Parameter], room: int) -> list[list[Factor | nn.Parameter]]:
+    """The entries in groups of at most ``room`` numbers a row, one group at least; vectors go along with any."""
+    groups: list[list[Factor | nn.Parameter]] = [[]]
+    used = 0
+    for entry in entries:
+        size = _size(entry) if isinstance(entry, Factor) or entry.dim() > 1 else 0
+        if groups[-1] and used + size > room:
+            groups, used = [*groups, []], 0
+        groups[-1].append(entry)
+        used += size
+    return groups
+
+
+def _incoming(roots: Sequence[Node]) -> dict[Node, int]:
+    """How many edges lead to each node behind the roots."""
+    counts: dict[Node, int] = {}
+    waiting, seen = [*roots], {*roots}
+    while waiting:
+        for following, _ in waiting.pop().next_functions:
+            if following is None:
+                continue
+            counts[following] = counts.get(following, 0) + 1
+            if following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    return counts
