@@ -16,18 +16,19 @@ Scale = Literal["min", "median", "rmse"]
 class AlignedMTL(Method):
     """The rows of G replaced by the nearest system of orthogonal rows, all of one length.
 
-    With M = G G' = V diag(l) V': weights B p, B = sqrt(s) V diag(l)^(-1/2) V' over the l that are not zero, so that
-    orthogonal gradients of one length give the plain sum. s is the smallest of these l (the paper: the largest scale
-    for which it proves convergence); near a stationary point it goes to zero, and the step with it. The residual is
-    the largest entry of B M B - s V V', relative to s: how far the new rows are from orthogonal rows of squared length
-    s, on the space that the gradients span. Source: Senushkin et al. 2023, equation 5 and algorithm 1. The authors' code
-    has the other scales, adds up (p of ones), leaves the heads unscaled by default, as here, and
-    takes an l below float32's epsilon times T as zero, which here is 1e-12 of the largest. Cost: T backward passes.
+    With M = G G' = V diag(l) V': weights B p, B = sqrt(s) V diag(l)^(-1/2) V' over the l that are not zero,
+    so that orthogonal gradients of one length give the plain sum. s is the smallest of these l (the largest
+    scale for which the paper proves convergence); near a stationary point it goes to zero, and the step with
+    it. The residual is the largest entry of B M B - s V V', relative to s: how far the new rows are from
+    orthogonal rows of squared length s, on the space that the gradients span. Source: Senushkin et al. 2023,
+    equation 5 and algorithm 1. The authors' code adds up (p of ones) and leaves the heads unscaled by
+    default, as here; the other scales are its own. It takes an l below T times float32's epsilon of the
+    largest as zero, where this takes 1e-12. Cost: T backward passes.
 
     Args:
         preference: p, numbers >= 0 by task name or in task order; None is one for each.
-        scale: s from the l that are not zero: ``"min"``, ``"median"`` (the lower of two middle ones) or ``"rmse"``, their
-            mean (so that sqrt(s) is the root mean square of the singular values).
+        scale: s from the l that are not zero: ``"min"``, ``"median"`` (the lower of two middle ones) or ``"rmse"``,
+            their mean (sqrt(s) is the root mean square of the singular values).
 
     >>> from mtl.balancing import combine
     >>> combine(torch.tensor([[1.0, 0.0], [0.0, 3.0]]), "aligned_mtl")

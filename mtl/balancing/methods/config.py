@@ -11,12 +11,13 @@ from mtl.balancing.solvers import equal_cosines
 class ConFIG(Method):
     """d = (sum_t g_t · u) u, u the unit vector along the pseudo-inverse of the unit gradients times p.
 
-    With p of ones u has the same cosine to every gradient (where they are independent); else cosines in the ratio of
-    the p_t, so only ratios count. |d| is the sum of the gradients' projections on u, without p. The pseudo-inverse of
-    U [T, P] times p is U' (U U')^+ p, so the Gramian is enough, where the paper's code solves least squares on
-    [T, P], or rotates one gradient into the other for two tasks. A zero gradient is left out, opposed gradients
-    give zero. Source: Liu, Chu and Thuerey 2024, equation 2 (in words: "direction weights" p); the scale is theirs,
-    a sum over tasks. Cost: T backward passes.
+    With p of ones u has the same cosine to every gradient (where they are independent); else cosines in the
+    ratio of the p_t, of which only ratios count. |d| is the sum of the gradients' projections on u, without
+    p. The pseudo-inverse of U [T, P] times p is U' (U U')^+ p, so the Gramian is enough, where the paper's
+    code solves least squares on [T, P], or for two tasks adds up the orthogonal parts of the gradients. A
+    zero gradient is left out, opposed gradients give zero. Source: Liu, Chu and Thuerey 2024, equation 2; p
+    is their direction weight. The scale is theirs: orthogonal gradients of one length are added up. Cost:
+    T backward passes.
 
     Args:
         preference: p, numbers >= 0 by task name or in task order; None is one for each.
