@@ -16,9 +16,9 @@ class IMTLG(Method):
     paper's rule would ascend: the direction is then zero, as for opposed gradients. A zero gradient is left
     out. Along `config`, with another length. The residual is the spread of the projections, where the
     gradients are independent. Source: the gradient balance of Liu et al. 2021, whose weights sum to one.
-    Other code inverts a matrix of differences of the gradients, which is singular for parallel ones, and
-    weights the heads too (Navon et al. 2022, LibMTL); LibMTL's IMTL is this on the losses of `imtl_l`. Cost:
-    T backward passes.
+    The code of Navon et al. 2022 and LibMTL invert a matrix of differences of the gradients, which is
+    singular for parallel ones; the former weights the heads too, the latter does this on the losses of
+    `imtl_l` (the paper's hybrid). Cost: T backward passes.
 
     >>> import torch
     >>> from mtl.balancing import combine
