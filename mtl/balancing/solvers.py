@@ -117,23 +117,31 @@ def minimum_norm_weights(gramian: Tensor) -> Solution:
     return Solution(weights, float(((weights @ gains - gains.min()) / shortest).clamp(min=0)))
 
 
-def equal_cosines(gramian: Tensor) -> tuple[Tensor, Tensor, float]:
-    """b [T] with C b = 1, so that sum_t b_t g_t / |g_t| has the same cosine to every gradient; lengths [T]; residual.
+def equal_cosines(gramian: Tensor, wanted: Tensor | None = None) -> tuple[Tensor, Tensor, float]:
+    """b [T] with C b = w, so that sum_t b_t g_t / |g_t| has cosines to the gradients like w; lengths [T]; residual.
 
     C is the matrix of cosines; where it is singular, b is the shortest least-squares solution. A zero gradient
-    has b = 0. The residual is the largest |C b - 1| over the gradients that are not zero, and 0 where C is singular.
+    has b = 0. The residual is the largest |C b - w| over the gradients that are not zero, relative to the largest w,
+    and 0 where C is singular.
+
+    Args:
+        gramian: [T, T] float64, positive semi-definite; zero rows are fine.
+        wanted: w [T] >= 0; None is one for each: equal cosines.
 
     >>> equal_cosines(torch.tensor([[4.0, 0.0], [0.0, 1.0]], dtype=torch.float64))[0]
     tensor([1., 1.], dtype=torch.float64)
     """
     C, lengths = unit_diagonal(gramian)
     there = C.diagonal() > 0
+    w = there.to(C.dtype) if wanted is None else torch.where(there, wanted, 0.0)
     values, vectors = torch.linalg.eigh(C)
     kept = values > 1e-12 * values[-1].clamp(min=torch.finfo(values.dtype).tiny)
     V = vectors[:, kept]
-    b = V @ ((V.T @ there.to(C.dtype)) / values[kept])
-    singular = int(kept.sum()) < int(there.sum())
-    return b, lengths, 0.0 if singular else float((C @ b - there.to(C.dtype)).abs().max())
+    b = V @ ((V.T @ w) / values[kept])
+    size = float(w.max())
+    if int(kept.sum()) < int(there.sum()) or size == 0:
+        return b, lengths, 0.0
+    return b, lengths, float((C @ b - w).abs().max()) / size
 
 
 def project_to_simplex(point: Tensor) -> Tensor:

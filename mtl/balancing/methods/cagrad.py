@@ -14,14 +14,16 @@ from mtl.balancing.solvers import Solution, complementarity, unit_diagonal
 class CAGrad(Method):
     """d = T (g + e): g the mean gradient, and e that maximises min_t g_t · (g + e) subject to |e| <= c |g|.
 
-    With c = 0 the plain sum, with c >= 1 no task gets worse to first order. Solved exactly; the residual
-    is the duality gap, relative. A zero gradient counts in the mean and not in the minimum. Source: Liu et al. 2021,
-    equations 2 to 4. Cost: T backward passes.
+    With c = 0 the plain sum, with c >= 1 no task gets worse to first order. Solved exactly; the residual is
+    the duality gap, relative. A zero gradient counts in the mean and not in the minimum. Source: Liu et al.
+    2021, equation 3 and algorithm 1, times T as in the authors' code ("to match the sum loss"). Their code
+    solves the dual with SLSQP (1e-8 under its roots) and divides by 1 + c² unless told otherwise; its toy
+    problem divides by 1 + c. Heads get their own gradients, as here. Cost: T backward passes.
 
     Args:
-        c: how far from the average (0.4 in the authors' experiments on scenes, 0.5 in their toy problem).
-        rescale: by what the direction is divided: ``"none"`` (the paper), ``"squared"`` 1 + c² or ``"linear"`` 1 + c
-            (both in the authors' code).
+        c: how far from the average (0.4, for Cityscapes also 0.6, in the authors' scripts, 0.5 in their toy problem).
+        rescale: by what the direction is divided: ``"none"`` (the paper), ``"squared"`` 1 + c² or ``"linear"``
+            1 + c (both in the authors' code).
 
     >>> from mtl.balancing import combine
     >>> combine(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "cagrad", c=0.0)

@@ -19,12 +19,13 @@ from mtl.balancing.method import (
 class COSMOS(Method):
     """Minimise T (sum_t r_t L_t - penalty cos(r, L)) with r = p / sum(p): the weights are its derivatives by L.
 
-    Weights may be negative where a loss is too small for its share. The paper draws p in every step and gives it to the
-    network as an input; here it is fixed. Source: Ruchte and Grabocka 2021, equation 6. Cost: one backward pass.
+    Weights may be negative where a loss is too small for its share. Source: Ruchte and Grabocka 2021; the
+    loss of their code, times T. It draws p in every step (Dirichlet) and gives it to the network as an input;
+    here it is fixed. Cost: one backward pass.
 
     Args:
         preference: p, numbers >= 0 by task name or in task order; None is one for each.
-        penalty: how much the angle counts, in the units of the losses (0.01 to 8 in the paper).
+        penalty: how much the angle counts, in the units of the losses (0.01 to 8 in the authors' settings).
 
     >>> import mtl, torch
     >>> mtl.combine(torch.eye(2), "cosmos", losses=[2.0, 2.0])

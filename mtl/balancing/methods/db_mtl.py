@@ -21,13 +21,15 @@ class DBMTLState(NamedTuple):
 class DBMTL(Method):
     """y = running mean of g_t / L_t; d = sum_t (max_s |y_s| / |y_t|) y_t.
 
-    The factor of a loss falls out. The mean starts at the first gradient, where the authors' code starts from zero and
-    so takes short first steps. A zero mean is left out. Source: Lin et al. 2023, algorithm 1. Memory: [T, P]. Cost: T
-    backward passes.
+    The factor of a loss falls out; the lengths are those of the means. A zero mean is left out. Source: Lin
+    et al. 2023, equations 1 and 2 and algorithm 1, with three departures. The mean starts at the first
+    gradient: the paper and its code (in LibMTL) start from zero without a correction, and so take short first
+    steps. They add 1e-8 to losses and lengths. And their heads minimise log L_t, where here each head gets
+    the gradient of L_t. Memory: [T, P]. Cost: T backward passes.
 
     Args:
-        beta: how much of the mean stays in a step (tuned from 0.1 to 0.9 in the paper); divided by k^decay in step k.
-        decay: see there.
+        beta: how much of the mean stays in a step (0.1, 0.5 or 0.9 in the paper, tuned); over k^decay in step k.
+        decay: see there (0 or 0.5 in the paper, tuned).
 
     >>> from mtl.balancing import combine
     >>> combine(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), "db_mtl", losses=[1.0, 1.0])

@@ -11,9 +11,10 @@ from mtl.balancing.solvers import dual_cone_weights
 class DualProj(Method):
     """The projection of sum_t p_t g_t onto {d : g_s · d >= 0 for every task s}.
 
-    Where `upgrad` projects each gradient and adds, this adds and projects: a large gradient keeps more of its way.
-    Solved exactly, with the largest violation of the optimality conditions as residual. Source: Lopez-Paz and Ranzato
-    2017 (GEM), with the sum as the gradient to project, as Quinton and Rey 2024 compare it. Cost: T backward passes.
+    Where `upgrad` projects each gradient and adds, this adds and projects: a large gradient keeps more of its
+    way. Solved exactly, with the largest violation of the optimality conditions as residual. Source:
+    Lopez-Paz and Ranzato 2017 (GEM), equation 11 for the dual, with the sum as the gradient to project, as
+    Quinton and Rey 2024 compare it (they take the mean: T times less). Cost: T backward passes.
 
     Args:
         preference: p, numbers >= 0 by task name or in task order; None is one for each.

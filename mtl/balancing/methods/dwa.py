@@ -21,9 +21,10 @@ class DWAState(NamedTuple):
 class DWA(Method):
     """Weights T softmax(r / temperature), r_t = (mean loss of the last window) / (mean of the one before).
 
-    Until a task has two full windows its r is one. The factor of a loss falls out. The paper's window is an epoch: set
-    ``window`` to the steps of one. A task's window counts the steps in which it takes part. Source: Liu, Johns and
-    Davison 2019, equation 7. Cost: one backward pass.
+    Until a task has two full windows its r is one. The factor of a loss falls out. A task's window counts the
+    steps in which it takes part. Source: Liu, Johns and Davison 2019, equation 7, whose loss is the mean of
+    an epoch: set ``window`` to the steps of one, and this is the authors' code. The code of Navon et al. 2022
+    slides windows of 25 steps and takes 1/T of the weighted sum. Cost: one backward pass.
 
     Args:
         window: steps over which losses are averaged.

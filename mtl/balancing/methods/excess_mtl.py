@@ -21,14 +21,15 @@ class ExcessState(NamedTuple):
 class ExcessMTL(Method):
     """Weights T softmax(s), s_t += lr e_t / (e_t at the start), with e_t = sum_p g_tp² / sqrt(S_tp).
 
-    S is the sum of squared gradients so far, and e_t estimates the excess risk by a second-order expansion with
-    Adagrad's diagonal for the curvature. The first is averaged over ``warm_up`` steps, in which weights are one (the
-    paper: three epochs; the authors' code: one step). Weights are kept as logits, so that they cannot overflow. Source:
-    He et al. 2024, equations 6 to 9.
-    Memory: [T, P]. Cost: T backward passes.
+    S is the sum of squared gradients so far, and e_t estimates the excess risk by a second-order expansion
+    with Adagrad's diagonal for the curvature. The first is averaged over ``warm_up`` steps, in which weights
+    are one (the paper's appendix C.1: three epochs; the authors' code: one step). Weights are kept as logits,
+    so that they cannot overflow. Source: He et al. 2024, equations 6, 7 and 9. Their code adds 1e-7 under the
+    root and, like this, has weights that add up to T. It weights the heads too; here each gets the gradient
+    of its own loss. Memory: [T, P]. Cost: T backward passes.
 
     Args:
-        lr: the step of the logits (eta; 0.01 in the authors' code).
+        lr: the step of the logits (eta; 0.01 by default in the authors' code, 1 in its example).
         warm_up: steps over which the excess at the start is averaged.
 
     >>> from mtl.balancing import combine

@@ -20,16 +20,17 @@ _STATIONARY = (
 class FairGrad(Method):
     """Weights a > 0 with M a = a^(-1/alpha): task t gains g_t · d = a_t^(-1/alpha).
 
-    ``alpha=1`` is `nash_mtl` (proportional fairness); towards 0 the sum of the gains counts, towards infinity all gain
-    alike.
-    The weights are the one minimiser of a' M a / 2 - sum_t u(a_t), u' = a^(-1/alpha), found by Newton steps with a
-    line search on gradients of length one; the residual is the largest relative error of the equation.
-    The length of d does not follow that of the gradients (their factor c gives c to (1 - alpha) / (1 + alpha)).
-    Pareto-stationary points give zero, a zero gradient has weight zero. Source: Ban and Ji 2024, equation 8.
-    Cost: T backward passes.
+    ``alpha=1`` is `nash_mtl` (proportional fairness); towards 0 the sum of the gains counts, towards infinity
+    all gain alike. The weights are the one minimiser of a' M a / 2 - sum_t u(a_t), u' = a^(-1/alpha), found
+    by Newton steps with a line search on gradients of length one; the residual is the largest relative error
+    of the equation. The length of d does not follow that of the gradients (their factor c gives c to
+    (1 - alpha) / (1 + alpha)). Pareto-stationary points give zero, a zero gradient has weight zero. Source:
+    Ban and Ji 2024, equation 4 and algorithm 1. Their code solves the equation by least squares from 1 / T,
+    multiplies by T and then clips the trunk's gradient to length one, so that its steps mostly have one
+    length; heads get their own gradients, as here. Cost: T backward passes.
 
     Args:
-        alpha: the fairness (1 in the authors' experiments, where it was not tuned).
+        alpha: the fairness (1 by default in the authors' code, 2 in its run scripts).
 
     >>> from mtl.balancing import combine
     >>> combine(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "fairgrad", alpha=2.0)

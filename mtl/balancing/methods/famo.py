@@ -32,16 +32,18 @@ class FAMOState(NamedTuple):
 class FAMO(Method):
     """Minimise c sum_t z_t log(L_t - b_t): weights T c z_t / (L_t - b_t), c = 1 / sum_t(z_t / (L_t - b_t)).
 
-    z = softmax(logits). After the update, with delta_t = log(L_t - b_t) before - after, the logits take an Adam step on
-    J' delta, J the derivative of the softmax, with weight decay ``decay``. The losses after the update come from
-    ``Balancer.after_step(losses)``, on the same batch as in the paper; where that is not called, those of the next step
-    are used, as the authors' toy example does. `mtl.fit` calls it, with normalisation statistics left as they
-    were and the dropout of the step. Source: Liu et al. 2023, algorithm 1; the scale is T times theirs. Cost: one
+    z = softmax(logits). After the update, with delta_t = log(L_t - b_t) before - after, the logits take an
+    Adam step on J' delta, J the derivative of the softmax, with weight decay ``decay``. The losses after the
+    update come from ``Balancer.after_step(losses)``, on the same batch as in the paper; where that is not
+    called, those of the next step are used, as the authors' toy example does. `mtl.fit` calls it, with
+    normalisation statistics left as they were and the dropout of the step. Source: Liu et al. 2023, equations
+    10 to 12 and algorithm 1, with Adam as in their code where equation 12 has a plain step; the scale is T
+    times theirs. Their code adds 1e-8 to L - b and clips the trunk's gradient to length one. Cost: one
     backward pass and one forward.
 
     Args:
         lr: learning rate of the logits (0.025 in the authors' code).
-        decay: weight decay of the logits (0.001 there).
+        decay: weight decay of the logits (0.001 in the authors' run scripts, 0.01 for Cityscapes).
         ideal: b, a lower bound of each loss; None is zero.
 
     >>> import mtl

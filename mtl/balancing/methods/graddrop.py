@@ -12,11 +12,14 @@ from mtl.balancing.method import Answer, Given, Method, Needs, TaskValues, check
 class GradDrop(Method):
     """Keep the positive values of a coordinate with probability (1 + sum_t g_t / sum_t |g_t|) / 2, else the negative.
 
-    Coordinates in which all signs agree stay, and the mean over draws is the plain sum. A task with a ``leak`` l gets l
-    of its gradient in any case, and 1 - l of it subject to the draw. Source: Chen et al. 2020, algorithm 1, with the
-    identity as f. The paper works on the features, with values multiplied by the sign of the feature and added up over
-    the batch; here each number is a coordinate of its own, of the parameters as in most later comparisons, or of the
-    features (``level="features"``). Cost: T backward passes.
+    Coordinates in which all signs agree stay, and the mean over draws is the plain sum. A task with a
+    ``leak`` l gets l of its gradient in any case, and 1 - l of it subject to the draw. Source: Chen et al.
+    2020, equation 1 and algorithm 1, with the identity as f. The paper works on the features, with values
+    multiplied by the sign of the feature and added up over the batch; here each number is a coordinate of its
+    own, of the parameters as in the code of Liu et al. 2021 (CAGrad; they take the mean over tasks), or of
+    the features (``level="features"``). The authors' code (lingvo) also has a sigmoid for f, and by default
+    multiplies the result by its length over that of the plain sum, which is not in the rule. Cost:
+    T backward passes.
 
     Args:
         leak: numbers in 0..1 by task name or in task order; None is zero for each.

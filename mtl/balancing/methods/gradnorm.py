@@ -31,14 +31,17 @@ class GradNormState(NamedTuple):
 class GradNorm(Method):
     """Learn w by descending sum_t |w_t |g_t| - mean_s(w_s |g_s|) (r_t / mean r)^alpha|, r_t = L_t / L_t at the start.
 
-    The target is a constant of each step, w = T softmax(logits), so that weights stay positive and add up to T, and
-    the logits take an Adam step; the paper steps on w and rescales it. Weights apply to the heads too, as the loss
-    that the paper minimises is weighted. Lengths are those of the last shared layer, as in the paper.
-    Source: Chen et al. 2018, equations 1 and 2. Cost: T backward passes through the last layer and one through all.
+    The target is a constant of each step, w = T softmax(logits), so that weights stay positive and add up to
+    T, and the logits take an Adam step; the paper steps on w and rescales it. Slow tasks (r above one) get
+    longer gradients. Weights apply to the heads too, as the loss that the paper minimises is weighted.
+    Lengths are those of the last shared layer, as in the paper. Source: Chen et al. 2018, equations 1 and 2
+    and algorithm 1. Others differ: LibMTL takes all shared parameters and the mean losses of the first epoch,
+    gradnorm-pytorch the power -alpha (the other sign). Cost: T backward passes through the last layer and one
+    through all.
 
     Args:
-        alpha: how strongly slow tasks are helped (1.5 and 0.12 in the paper).
-        lr: learning rate of the logits.
+        alpha: how strongly slow tasks are helped (1.5 and, for like tasks, 0.12 in the paper).
+        lr: learning rate of the logits (0.025 for w in the paper, with Adam).
 
     >>> from mtl.balancing import combine
     >>> combine(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), "gradnorm", losses=[1.0, 1.0])   # the first weights are one

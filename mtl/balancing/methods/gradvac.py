@@ -21,13 +21,16 @@ class GradVacState(NamedTuple):
 class GradVac(Method):
     """For each task i, over the others j in random order: where cos(g'_i, g_j) is below its target, reach it.
 
-    g'_i += |g'_i| (h sqrt(1 - c²) - c sqrt(1 - h²)) / (|g_j| sqrt(1 - h²)) g_j, c the cosine and h its target: the
-    running mean of the cosines met, zero at the start, where the rule is `pcgrad`'s. The direction is the sum of the
-    g'_i. By layer (the paper's ``all_layer``) each layer has targets and corrections of its own. Zero gradients
-    are left out. Source: Wang et al. 2021, equation 3 and algorithm 1. Cost: T backward passes.
+    g'_i += |g'_i| (h sqrt(1 - c²) - c sqrt(1 - h²)) / (|g_j| sqrt(1 - h²)) g_j, c the cosine and h its
+    target: the running mean of the cosines met, zero at the start, where the rule is `pcgrad`'s. The target
+    moves after the correction, in conflict or not, by the cosine that was met before it: that of g'_i as it
+    is by then and g_j. The direction is the sum of the g'_i. By layer each layer has targets and corrections
+    of its own. Zero gradients are left out. Source: Wang et al. 2021; the same as TorchJD and LibMTL but for
+    their 1e-8 on lengths. The code of Senushkin et al. 2023 moves the target only where it corrects. Cost:
+    T backward passes.
 
     Args:
-        beta: how fast the target follows (0.01 in the paper).
+        beta: how fast the target follows (LibMTL and TorchJD take 0.5).
         groups: ``"whole"``, or ``"layer"``: each module that owns shared parameters by itself.
 
     >>> from mtl.balancing import combine

@@ -11,11 +11,14 @@ from mtl.balancing.solvers import equal_cosines
 class IMTLG(Method):
     """d = T sum_t w_t g_t with d · g_t / |g_t| equal for all t and sum(w) = 1.
 
-    A closed form: w_t is proportional to b_t / |g_t| with C b = 1, C the cosines between the gradients. Weights may be
-    negative, and where their sum before scaling is not positive (very different lengths) the paper's rule would
-    ascend: the direction is then zero, as for opposed gradients. A zero gradient is left out. Along `config`, with
-    another length. The residual is the spread of the projections, where the gradients are independent. Source: Liu et
-    al. 2021, section 3.1, equation 8. Cost: T backward passes.
+    A closed form: w_t is proportional to b_t / |g_t| with C b = 1, C the cosines between the gradients.
+    Weights may be negative, and where their sum before scaling is not positive (very different lengths) the
+    paper's rule would ascend: the direction is then zero, as for opposed gradients. A zero gradient is left
+    out. Along `config`, with another length. The residual is the spread of the projections, where the
+    gradients are independent. Source: the gradient balance of Liu et al. 2021, whose weights sum to one.
+    The code of Navon et al. 2022 and LibMTL invert a matrix of differences of the gradients, which is
+    singular for parallel ones; the former weights the heads too, the latter does this on the losses of
+    `imtl_l` (the paper's hybrid). Cost: T backward passes.
 
     >>> import torch
     >>> from mtl.balancing import combine

@@ -11,9 +11,11 @@ from mtl.balancing.methods.uncertainty import UncertaintyState, uncertainty_step
 class IMTLL(Method):
     """Minimise sum_t e^{s_t} L_t - s_t over the model and over s: weights e^{s}, one at the start (s = 0).
 
-    At the optimum of s, e^{s_t} L_t = 1. With s read as minus a log variance this is `uncertainty` exactly, up to
-    the learning rate: two derivations of one rule, and the reason why the two must not be counted twice in a
-    comparison. Source: Liu et al. 2021, section 3.2. s takes an Adam step of its own. Cost: one backward pass.
+    At the optimum of s, e^{s_t} L_t = 1. With s read as minus a log variance this is `uncertainty` exactly,
+    up to the learning rate: two derivations of one rule, and the reason why the two must not be counted twice
+    in a comparison. With s at its optimum in every step it is `scale_invariant` (Lin et al. 2023, proposition
+    3.1). Source: the loss balance of Liu et al. 2021. s takes an Adam step of its own. Cost: one backward
+    pass.
 
     Args:
         lr: learning rate of s.

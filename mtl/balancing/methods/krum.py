@@ -12,11 +12,11 @@ from mtl.balancing.method import Answer, Given, Method, Needs, check_number
 class Krum(Method):
     """T times the mean of the ``selected`` gradients with the smallest sum of squared distances to their nearest.
 
-    Each gradient is scored by its T - outliers - 2 nearest others. Made for gradients of one task from machines of
-    which some lie; among tasks it drops the odd ones out. Gradients of equal score share the last places, so that the
-    order of tasks does not matter. TorchJD adds up distances where the paper adds up their squares.
-    Source: Blanchard et al. 2017, section 4 (Multi-Krum for ``selected`` above one).
-    Cost: T backward passes.
+    Each gradient is scored by its T - outliers - 2 nearest others. Made for gradients of one task from
+    machines of which some lie; among tasks it drops the odd ones out. Gradients of equal score share the last
+    places, so that the order of tasks does not matter. Source: Blanchard et al. 2017, section 4. Scores are
+    worked out once; the paper's first version works them out again after each gradient taken. TorchJD adds up
+    distances where the paper adds up their squares. Cost: T backward passes.
 
     Args:
         outliers: how many gradients are not to be trusted, at most T - 3; None is (T - 3) // 2, the most for which the

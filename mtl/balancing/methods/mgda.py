@@ -15,11 +15,13 @@ Normalise = Literal["none", "l2", "loss", "loss+"]
 class MGDA(Method):
     """d = T sum_t w_t g_t with w = argmin |sum_t w_t g_t|² over the simplex.
 
-    Every task with weight gains g_t · d = |d|²/T, the others more; d is zero exactly at Pareto-stationary points, and
-    so also where one gradient is zero: a task that is done stops all. Solved exactly; the residual is the duality gap
-    relative to the shortest gradient. Frank-Wolfe iterations, in use elsewhere, stop 15% above the minimum at 8 tasks.
-    Source: Désidéri 2012; Sener and Koltun 2018, equation 3. ``level="features"`` is the latter's MGDA-UB,
-    over the whole batch of features. Cost: T backward passes.
+    Every task with weight gains g_t · d = |d|²/T, the others more; d is zero exactly at Pareto-stationary
+    points, and so also where one gradient is zero: a task that is done stops all. Solved exactly; the
+    residual is the duality gap relative to the shortest gradient. Frank-Wolfe iterations, in use elsewhere,
+    stop 15% above the minimum at 8 tasks. Source: Désidéri 2012; Sener and Koltun 2018, equation 3 and
+    algorithm 2. ``level="features"`` is the latter's MGDA-UB, over the whole batch of features. Heads get
+    their own gradients, as in algorithm 2; the authors' code weights them too. It also keeps the weights of
+    two tasks within 0.001 to 0.999. Cost: T backward passes.
 
     Args:
         normalise: what each gradient is divided by first: nothing, its length, its loss, or both (``"loss+"``).

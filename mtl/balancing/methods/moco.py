@@ -23,11 +23,12 @@ class MoCoState(NamedTuple):
 class MoCo(Method):
     """y += beta_k (g - y); w = projection of w - gamma_k (y y' + rho I) w on the simplex; d = T sum_t w_t y_t.
 
-    beta_k = beta / k^beta_decay and gamma_k = gamma / k^gamma_decay in step k, with y = g in the first step, where the
-    paper starts from zero. Its step depends on the scale of the gradients: ``gamma`` times their squared length should
-    stay below one. Code in use elsewhere takes a softmax where the paper projects, which keeps weights
-    near uniform. Source: Fernando et al. 2023, algorithm 1. Memory: [T, P].
-    Cost: T backward passes.
+    beta_k = beta / k^beta_decay and gamma_k = gamma / k^gamma_decay in step k, with y = g in the first step,
+    where the authors' code starts from zero. The step depends on the scale of the gradients: ``gamma`` times
+    their squared length should stay below one. Source: Fernando et al. 2023; the rule of their code for
+    scenes, with rho = 0. Their code for Office takes 2 gamma, the slope of |y' w|². LibMTL makes every
+    gradient as long as its loss first, and takes a softmax where the paper projects, which keeps weights near
+    uniform. Memory: [T, P]. Cost: T backward passes.
 
     Args:
         beta, beta_decay: how fast the means follow.

@@ -32,10 +32,12 @@ class PairState(NamedTuple):
 class MoDo(Method):
     """w = projection of w - gamma (G1 G2' + rho I) w on the simplex; d = T sum_t w_t g_t.
 
-    The product of two independent batches does not carry the noise of one batch squared, which pulls weights towards
-    uniform. The paper draws two or three batches a step; here G1 is the batch of this step and G2 that of the step
-    before, which is independent and one step old, so that a step costs what it does elsewhere (the first step has only
-    itself). Source: Chen et al. 2023, algorithm 1. Memory: [T, P]. Cost: T backward passes.
+    The product of two independent batches does not carry the noise of one batch squared, which pulls weights
+    towards uniform. The paper draws two batches a step and moves along the mean of their gradients (in code
+    also a third batch's); here G1 is the batch of this step, along which d goes, and G2 that of the step
+    before, which is independent and one step old, so that a step costs what it does elsewhere (the first step
+    has only itself). Source: Chen et al. 2023, whose code has these defaults; LibMTL takes gamma = 0.001.
+    Memory: [T, P]. Cost: T backward passes.
 
     Args:
         gamma: the step of the weights.

@@ -20,8 +20,10 @@ from mtl.balancing.method import (
 class PBI(Method):
     """Minimise c (d1 + penalty d2): d1 is the length of L - z along the ray p, d2 the distance from it.
 
-    The weights are its derivatives by L, with c such that they add up to T on the ray; they may be negative off it.
-    Source: Zhang and Li 2007, section III.C (penalty 5 in their experiments). Cost: one backward pass.
+    The weights are its derivatives by L, with c such that they add up to T on the ray; they may be negative
+    off it. Source: Zhang and Li 2007, section II.C, equation 5 (penalty 5 in their experiments), there for
+    maximising. It takes the absolute value of d1, the same above z, and p as it is in d2, where here p has
+    length one in both. Cost: one backward pass.
 
     Args:
         preference: p, the ray, numbers >= 0 by task name or in task order; None is one for each (all gaps alike).

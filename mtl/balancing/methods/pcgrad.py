@@ -13,11 +13,11 @@ from mtl.balancing.method import Answer, Given, Method, Needs
 class PCGrad(Method):
     """For each task i, over the others j in random order: if g'_i · g_j < 0, g'_i -= (g'_i · g_j / |g_j|²) g_j.
 
-    The direction is the sum of the g'_i, so that without conflict it is the plain sum; the paper's code sums too.
-    Worked out on coefficients: g'_i = sum_k C_ik g_k needs the Gramian alone.
-
-    Source: Yu et al. 2020, algorithm 1. Cost: T backward passes. Opposed gradients of equal length give zero; a zero
-    gradient is left out. With three or more tasks the sum may still conflict with a task.
+    The direction is the sum of the g'_i, so that without conflict it is the plain sum. Worked out on
+    coefficients: g'_i = sum_k C_ik g_k needs the Gramian alone. Opposed gradients of equal length give zero;
+    a zero gradient is left out. With three or more tasks the sum may still conflict with a task. Source: Yu
+    et al. 2020, algorithm 1, which sums too. The authors' code visits the tasks in their given order (its
+    shuffle has no effect) and the task itself among them. Cost: T backward passes.
 
     >>> from mtl.balancing import combine
     >>> combine(torch.tensor([[1.0, 0.0], [-1.0, 1.0]]), "pcgrad")

@@ -10,9 +10,10 @@ from mtl.balancing.method import Answer, Given, Method, Needs, check_losses
 class ScaleInvariant(Method):
     """Minimise sum_t log L_t: weights 1 / L_t, so that the unit of a loss does not matter.
 
-    Source: the baseline SI of Navon et al. 2022, section 6. The weights are large where losses are small, and are not
-    rescaled: a learning rate for the plain sum need not fit. A loss that is not above zero is refused.
-    Cost: one backward pass.
+    Source: the baseline SI of Navon et al. 2022, section 6. The weights are large where losses are small, and
+    are not rescaled: a learning rate for the plain sum need not fit. A loss that is not above zero is
+    refused. The code of Senushkin et al. 2023 takes log(1 + L), which does depend on the unit. Cost: one
+    backward pass.
 
     >>> import torch
     >>> from mtl.balancing import combine

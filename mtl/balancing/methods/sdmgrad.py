@@ -23,14 +23,18 @@ from mtl.balancing.solvers import project_to_simplex
 class SDMGrad(Method):
     """Minimise (w + pull q)' G1 G2' (w + pull q) by projected steps; d = T sum_t (w + pull q)_t g_t / (1 + pull).
 
-    q is the preference on the simplex; w starts where the step before left it. The products are divided by the
-    squared mean length of the gradients, so that ``lr`` has no units, and steps have momentum, both as in the authors'
-    code. The paper draws three batches a step; here G1 is the batch of this step and G2 that of the step before (see
-    `modo`). Source: Xiao, Ban and Ji 2023, algorithm 1. Memory: [T, P]. Cost: T backward passes.
+    q is the preference on the simplex; w starts where the step before left it. The products are divided by
+    the squared mean length of the gradients, so that ``lr`` has no units, and steps have momentum, both as in
+    the authors' code (which takes the lengths from the product's diagonal). The paper draws three batches a
+    step; here G1 is the batch of this step and G2 that of the step before (see `modo`). Source: Xiao, Ban and
+    Ji 2023, section 6.1 for the scaling. Their code for supervised learning writes its three batches to one
+    tensor, so that the last counts for all three, and clips the trunk's gradient to length one. Memory:
+    [T, P]. Cost: T backward passes.
 
     Args:
-        pull: towards the preferred direction (lambda; 0.3 in the authors' experiments); large is the weighted sum.
-        lr, momentum, iterations: of the steps on w.
+        pull: towards the preferred direction (lambda; 0.3 for scenes and 0.6 for control in the authors' scripts);
+            large is the weighted sum.
+        lr, momentum, iterations: of the steps on w (10, 0.5 and 20 in the authors' code; LibMTL's lr is 5).
         preference: q up to a factor, numbers >= 0 by task name or in task order; None is one for each.
 
     >>> from mtl.balancing import combine

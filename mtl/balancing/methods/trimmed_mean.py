@@ -10,9 +10,10 @@ from mtl.balancing.method import Answer, Given, Method, Needs, check_number
 class TrimmedMean(Method):
     """T times the mean, in each coordinate, of what is left without the ``trim`` largest and smallest values.
 
-    With fewer than 2 trim + 1 tasks, as many are left out as leave one or two: one and two tasks give the plain sum.
-    Made for gradients of one task from machines of which some lie. Source: Yin et al. 2018, definition 2. Cost: T
-    backward passes, and a sort of [T, P].
+    With fewer than 2 trim + 1 tasks, as many are left out as leave one or two: one and two tasks give the
+    plain sum. Made for gradients of one task from machines of which some lie. Source: the coordinate-wise
+    trimmed mean of Yin et al. 2018, which trims a share at each end where this trims a number. Cost:
+    T backward passes, and a sort of [T, P].
 
     Args:
         trim: how many values are left out at each end.

@@ -27,13 +27,15 @@ class UncertaintyState(NamedTuple):
 class Uncertainty(Method):
     """Minimise sum_t e^{-s_t} L_t + s_t over the model and over s: weights e^{-s}, one at the start (s = 0).
 
-    This is twice the regression form of Kendall et al. 2018, equation 7 (½ e^{-s} L + ½ s), so that the plain sum is
-    where it starts; at the optimum of s, e^{-s_t} L_t = 1. s takes an Adam step of its own after the weights of the
-    step are set, so that the main optimizer's weight decay does not pull on it. A loss below zero drives s to minus
-    infinity and is refused. Cost: one backward pass.
+    This is twice the regression form of Kendall et al. 2018, equation 7 (½ e^{-s} L + ½ s), so that the plain
+    sum is where it starts; at the optimum of s, e^{-s_t} L_t = 1. Their form for classification, equation 10
+    (e^{-s} L + ½ s), is the same with s shifted by log 2, and so starts at a weight of two; the code of Liu,
+    Johns and Davison 2019 and of Navon et al. 2022 has the form for regression everywhere, as here. s takes
+    an Adam step of its own after the weights of the step are set, so that the main optimizer's weight decay
+    does not pull on it. A loss below zero drives s to minus infinity and is refused. Cost: one backward pass.
 
     Args:
-        lr: learning rate of s (Navon et al. 2022 use 0.025).
+        lr: learning rate of s (0.025 in the comparison of Chen et al. 2018, GradNorm).
 
     >>> method = Uncertainty(lr=0.1)
     >>> method.init(Size(tasks=2)).log_variance

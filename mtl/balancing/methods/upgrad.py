@@ -13,12 +13,11 @@ from mtl.balancing.solvers import dual_cone_weights
 class UPGrad(Method):
     """The sum over tasks of the projection of p_t g_t onto {d : g_s · d >= 0 for every task s}.
 
-    The result decreases every task (to first order), and without conflict it is the plain sum. Each projection is
-    sum_s v_s g_s with v = argmin v' M v subject to v >= p_t e_t, solved exactly: the residual is the largest
-    violation of its optimality conditions, relative.
-
-    Source: Quinton & Rey 2024, section 3, proposition 1. TorchJD averages where this sums (T times its direction),
-    and adds 1e-4 of the normalised identity to M, which this does not. Cost: T backward passes.
+    The result decreases every task (to first order), and without conflict it is the plain sum. Each
+    projection is sum_s v_s g_s with v = argmin v' M v subject to v >= p_t e_t, solved exactly: the residual
+    is the largest violation of its optimality conditions, relative. Source: Quinton and Rey 2024, proposition
+    1 and the definition before it, which averages where this sums. The authors' code (TorchJD) also divides M
+    by its trace and adds 1e-4 of the identity, which this does not. Cost: T backward passes.
 
     Args:
         preference: p, numbers >= 0 by task name or in task order; None is one for each.
