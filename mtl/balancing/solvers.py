@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-8  # of a certificate, relative
+_SLACK = 1e-12  # what counts as zero of numbers near one
 _RIDGE = 1e-13  # on a unit diagonal: keeps the systems of a singular Gramian solvable
 
 
@@ -47,27 +48,37 @@ def complementarity(M: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     tensor([[1., 0.]], dtype=torch.float64)
     """
     T = M.shape[0]
-    x, y = torch.zeros_like(start), start.clone()
-    free = torch.zeros_like(start, dtype=torch.bool)
-    fewest = torch.full((len(start),), T + 1)
-    chances = torch.full((len(start),), 3)
+    free = start < -_SLACK
+    x, y = _solved(M, start, free)
+    fewest, chances = None, torch.full((len(start),), 3)
     for _ in range(20 * T + 20):
-        wrong = torch.where(free, x, y) < -1e-12
-        count = wrong.sum(dim=1)
-        if not bool(count.any()):
+        wrong = torch.where(free, x, y) < -_SLACK
+        if not bool(wrong.any()):
             break
+        count = wrong.sum(dim=1)
+        if fewest is None:
+            fewest = count
         better = count < fewest
         fewest = torch.minimum(fewest, count)
         chances = torch.where(better, 3, chances - 1)
         # out of chances: exchange the last wrong one alone, which cannot cycle (Murty 1974)
         last = torch.arange(T) == (wrong * torch.arange(1, T + 1)).amax(dim=1, keepdim=True) - 1
         free = free ^ (wrong & ((chances >= 0)[:, None] | last))
-        active = free.to(M.dtype)
-        system = M * active[:, :, None] * active[:, None, :]
-        system.diagonal(dim1=1, dim2=2).add_(torch.where(free, _RIDGE, 1.0))
-        x = torch.linalg.solve(system, -start * active)
-        y = start + x @ M
+        x, y = _solved(M, start, free)
     return x, y
+
+
+def _solved(M: Tensor, start: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+    """x with y = 0 where ``free``, and zero elsewhere; y = start + M x."""
+    if bool(free.all()):
+        system, right = M[None].clone(), -start
+        system.diagonal(dim1=1, dim2=2).add_(_RIDGE)
+    else:
+        active = free.to(M.dtype)
+        system, right = M * active[:, :, None] * active[:, None, :], -start * active
+        system.diagonal(dim1=1, dim2=2).add_(torch.where(free, _RIDGE, 1.0))
+    x = torch.linalg.solve(system, right[:, :, None])[:, :, 0]
+    return x, start + x @ M
 
 
 def dual_cone_weights(gramian: Tensor, start: Tensor) -> Solution:

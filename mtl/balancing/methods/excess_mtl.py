@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
+from mtl.balancing.columns import blocks
 from mtl.balancing.method import Answer, Given, Method, Needs, PerTask, Size, check_number
 
 
@@ -53,10 +54,13 @@ class ExcessMTL(Method):
 
     def solve(self, given: Given, state: ExcessState) -> tuple[Answer, ExcessState]:
         rows = given.jacobian
-        squares = state.squares.to(rows) + rows.square()
-        # g² / sqrt(S), with 0 / 0 = 0
-        root = squares.sqrt()
-        excess = (rows.square() / torch.where(root > 0, root, 1.0)).sum(dim=1).double().cpu()
+        squares = torch.addcmul(state.squares.to(rows), rows, rows)
+        excess = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+        for block in blocks(rows):  # g² / sqrt(S), with 0 / 0 = 0
+            root = squares[:, block].sqrt()
+            terms = rows[:, block].square() / torch.where(root > 0, root, 1.0)
+            excess += terms.sum(dim=1, dtype=torch.float64)
+        excess = excess.cpu()
         steps, first, logits = state.steps.cpu() + 1, state.first.cpu(), state.logits.cpu()
         warm = steps <= self.warm_up
         first = torch.where(warm, first + (excess - first) / steps, first)

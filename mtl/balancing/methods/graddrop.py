@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
+from mtl.balancing.columns import by_columns
 from mtl.balancing.method import Answer, Given, Method, Needs, TaskValues, check_task_values
 
 
@@ -39,11 +41,15 @@ class GradDrop(Method):
 
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
         rows = given.jacobian
-        total, size = rows.sum(dim=0), rows.abs().sum(dim=0)
-        share = 0.5 * (1 + total / torch.where(size > 0, size, 1.0))
         # drawn on the CPU, so that every device draws the same
         drawn = torch.rand(rows.shape[1], generator=given.generator).to(rows)
-        positive = share > drawn
-        kept = torch.where(positive, rows.clamp(min=0), rows.clamp(max=0))
         leak = given.pick(self.leak, "leak", default=0.0).to(rows)[:, None]
-        return Answer(direction=(leak * rows + (1 - leak) * kept).sum(dim=0)), state
+
+        def kept(rows: Tensor, drawn: Tensor) -> Tensor:
+            positive, negative = rows.clamp(min=0), rows.clamp(max=0)
+            total, size = rows.sum(dim=0), positive.sum(dim=0) - negative.sum(dim=0)
+            share = 0.5 * (1 + total / torch.where(size > 0, size, 1.0))
+            one_sign = torch.where(share > drawn, positive, negative)
+            return (leak * rows + (1 - leak) * one_sign).sum(dim=0)
+
+        return Answer(direction=by_columns(kept, rows, drawn)), state

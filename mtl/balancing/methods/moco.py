@@ -75,5 +75,4 @@ class MoCo(Method):
 
 def follow(mean: Tensor, rows: Tensor, rate: Tensor) -> Tensor:
     """``mean`` [T, P] moved towards ``rows`` by ``rate`` [T]."""
-    mean = mean.to(rows)
-    return mean + rate.to(rows)[:, None] * (rows - mean)
+    return torch.lerp(mean.to(rows), rows, rate.to(rows)[:, None])

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
+from mtl.balancing.columns import by_columns
 from mtl.balancing.method import Answer, Given, Method, Needs, check_number
 
 
@@ -37,5 +40,9 @@ class TrimmedMean(Method):
         trim = min(self.trim, (T - 1) // 2)
         if trim == 0:
             return Answer(direction=given.jacobian.sum(dim=0)), state
-        ordered = given.jacobian.sort(dim=0).values
-        return Answer(direction=T * ordered[trim : T - trim].mean(dim=0)), state
+
+        def kept(rows: Tensor) -> Tensor:
+            ordered = rows.T.sort(dim=1).values  # along the memory
+            return T * ordered[:, trim : T - trim].mean(dim=1)
+
+        return Answer(direction=by_columns(kept, given.jacobian)), state

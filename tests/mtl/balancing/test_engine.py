@@ -271,3 +271,9 @@ def test_products_of_large_matrices_are_right_to_1e_8_of_the_lengths() -> None:
     assert ((gramian(J) - exact) / lengths / lengths[:, None]).abs().max() < 3e-8
     weights = torch.rand(5, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(weighted_sum(weights, J).double(), weights @ J.double(), rtol=1e-5, atol=1e-3)
+
+
+def test_products_are_symmetric_to_the_bit() -> None:
+    """Solvers read either half: with halves a rounding apart, optimality conditions fail by as much."""
+    found = gramian(torch.randn(10, 60_000, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(found, found.T)
