@@ -1,0 +1,160 @@
+"""Short runs of every method that reach each branch of its formula, and what a method answers to them."""
+
+import itertools
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mtl.balancing.engine import combine_rows
+from mtl.balancing.method import Given, Method, Size
+from tests.mtl.balancing.references import REFERENCES, SEED, STARTS, Directions, Step
+
+
+class Case(NamedTuple):
+    """A run of a method: its options and the steps it is given."""
+
+    options: dict[str, Any]
+    steps: tuple[Step, ...]
+
+
+def run(
+    count: int = 1, *, T: int = 3, seed: int = 0, noise: float = 0.5, spread: float = 0.0, scale: float = 1.0
+) -> tuple[Step, ...]:
+    """Gradients [T, 5] that share a part, of lengths that differ by e^spread, and losses around one."""
+    generator = np.random.default_rng(seed)
+    common = generator.normal(size=(T, 5))
+    factor = scale * np.exp(spread * generator.normal(size=(T, 1)))
+    return tuple(
+        Step(factor * (common + noise * generator.normal(size=(T, 5))), generator.uniform(0.5, 2.0, size=T))
+        for _ in range(count)
+    )
+
+
+def told(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The losses after each update, as far down as the task's place says; the last step is not told."""
+    lower = [step.L * (0.9 - 0.1 * np.arange(len(step.L))) for step in steps[:-1]]
+    return (*(step._replace(after=after) for step, after in zip(steps, lower, strict=False)), steps[-1])
+
+
+def rows(*gradients: Sequence[float]) -> tuple[Step, ...]:
+    return (Step(np.array(gradients, dtype=float), np.ones(len(gradients))),)
+
+
+def at(*losses: Sequence[float]) -> tuple[Step, ...]:
+    """Steps with these losses, and gradients that tell the tasks apart."""
+    return tuple(Step(np.eye(len(L)), np.array(L, dtype=float)) for L in losses)
+
+
+G = (1.0, 2.0, 0.5, -1.0, 0.3)
+H = (0.2, -1.0, 1.0, 1.5, -0.4)
+ZERO, MINUS = (0.0,) * 5, tuple(-x for x in G)
+# what a solved problem may meet: conflict, lengths far apart, tiny and large, one, four and five tasks, and the edges
+HARD = (
+    run(6, seed=1), run(4, T=4, seed=2, spread=1.0), run(4, T=5, seed=3), run(1, T=1, seed=4), run(2, T=2, seed=5),
+    run(3, seed=6, scale=1e-7), run(3, seed=7, scale=1e5), rows(G, ZERO, H), rows(ZERO, ZERO), rows(G, MINUS),
+)  # fmt: skip
+PARALLEL = (rows(G, G), rows(G, tuple(3 * x for x in G), H))
+WEIGHTS = {"preference": (0.5, 2.0, 1.0)}
+
+
+def cases(*runs: tuple[Step, ...], **options: Any) -> list[Case]:
+    return [Case(options, steps) for steps in runs]
+
+
+CASES: dict[str, list[Case]] = {
+    "equal": cases(run()),
+    "static": cases(run()) + cases(run(), weights=(0.5, 2.0, 3.0)),
+    "scale_invariant": cases(run(2)),
+    "geometric_mean": cases(run(2)),
+    "random": cases(run(3)),
+    "uncertainty": cases(run(5), lr=0.3),
+    "imtl_l": cases(run(5), lr=0.3),
+    "dwa": cases(run(8), window=2, temperature=0.7) + cases(run(4), window=1)
+    + cases(at((0.0, 1.0), (2.0, 3.0), (1.0, 1.0)), window=1) + cases(run(3)),
+    "stch": cases(run(2)) + cases(run(2), mu=0.4, ideal=(0.1, -0.5, 0.3), **WEIGHTS),
+    "famo": cases(run(5), lr=0.3, decay=0.2) + cases(told(run(5)), lr=0.3, ideal=(-1.0, 0.2, 0.3)),
+    "cosmos": cases(run(2)) + cases(run(2), penalty=3.0, **WEIGHTS) + cases(at((0.0, 0.0, 0.0)), **WEIGHTS),
+    "pbi": cases(run(2)) + cases(run(2), penalty=0.7, ideal=(0.1, -0.5, 0.3), **WEIGHTS)
+    + cases(at((1.0, 4.0, 2.0)), **WEIGHTS),
+    "mgda": cases(*HARD, *PARALLEL) + [
+        case for normalise in ("l2", "loss", "loss+") for reference in ("paper", "official")
+        for case in cases(HARD[0], rows(G, ZERO, H), normalise=normalise, reference=reference)
+    ],
+    "pcgrad": cases(*HARD, run(3, T=5, seed=9)),
+    "gradvac": cases(*HARD, run(5, T=4, seed=8), beta=0.4) + cases(run(5, seed=8), beta=0.4, groups="layer")
+    + cases(rows(G, G) * 3, beta=1.0),
+    "cagrad": [
+        case for c in (0.2, 0.5, 1.5) for case in cases(*HARD, c=c)
+    ] + cases(run(2), rescale="squared") + cases(run(2), c=0.8, rescale="linear") + cases(run(), c=0.0),
+    "imtl_g": cases(*HARD, *PARALLEL, rows(G, tuple(-3 * x + y for x, y in zip(G, H, strict=True)))),
+    "nash_mtl": cases(*HARD),
+    "aligned_mtl": cases(*HARD, *PARALLEL) + cases(run(2), **WEIGHTS),
+    "fairgrad": cases(*HARD[:-1], alpha=0.5) + cases(*HARD, alpha=1.0) + cases(*HARD, alpha=2.0),
+    "upgrad": cases(*HARD, *PARALLEL) + cases(run(3, seed=1), **WEIGHTS),
+    "dualproj": cases(*HARD, *PARALLEL) + cases(run(3, seed=1), **WEIGHTS),
+    "gradnorm": cases(run(5), alpha=0.7, lr=0.3) + cases(run(4, scale=1e3), lr=0.3),
+    "config": cases(*HARD, *PARALLEL),
+    "krum": cases(run(2), run(2, T=5), run(2, T=6), run(1, T=1), run(1, T=2))
+    + cases(run(2, T=6), outliers=2) + cases(run(2, T=6), selected=2)
+    + cases(rows(G, G, H, MINUS), selected=1) + cases(rows(G, H, G, MINUS, G), outliers=0, selected=2),
+    "sdmgrad": cases(run(4), run(2, scale=1e3), rows(ZERO, ZERO))
+    + cases(run(4), pull=0.8, lr=0.2, momentum=0.3, iterations=4, **WEIGHTS),
+    "graddrop": cases(run(4), rows(G, ZERO, MINUS), rows(ZERO, ZERO)) + cases(run(4), leak=(0.2, 0.0, 0.7)),
+    "moco": cases(run(5)) + cases(run(5), beta=0.7, beta_decay=0.3, gamma=0.05, gamma_decay=0.8, rho=0.4),
+    "modo": cases(run(5)) + cases(run(5), gamma=0.05, rho=0.3),
+    "db_mtl": cases(run(5)) + cases(run(5), beta=0.7, decay=0.6) + cases(rows(G, ZERO, H)),
+    "excess_mtl": cases(run(5), lr=0.5) + cases(run(5), lr=0.5, warm_up=3) + cases(rows(G, ZERO, H) * 3, lr=0.5),
+    "trimmed_mean": cases(run(2), run(2, T=5), run(1, T=1), run(1, T=2), run(1, T=4))
+    + cases(run(2, T=5), trim=2) + cases(run(2), trim=0) + cases(run(2), trim=4),
+}  # fmt: skip
+
+
+def directions(rule: Method, steps: Sequence[Step]) -> Directions:
+    """What the method answers, step by step; an answer that reports itself as unsolved is refused."""
+    (T, P), found = steps[0].J.shape, []
+    generator = torch.Generator().manual_seed(SEED)
+    by_layer = rule.by_layer
+    state = rule.init(Size(T, P, len(STARTS) - 1 if by_layer else 1))
+    names, places = tuple("abcdefgh"[:T]), tuple(range(T))
+    for J, L, after in steps:
+        jacobian = torch.from_numpy(J)
+        layers = [jacobian[:, a:b] for a, b in itertools.pairwise(STARTS)]
+        groups = torch.stack([part @ part.T for part in layers]) if by_layer else None
+        given = Given(
+            rule.name,
+            names,
+            places,
+            T,
+            generator,
+            torch.from_numpy(L),
+            jacobian @ jacobian.T,
+            jacobian,
+            groups,
+        )
+        answer, state = rule.solve(given, state)
+        if not answer.converged or not (answer.residual or 0.0) <= 1e-8:
+            raise ArithmeticError(f"{rule.name} answers a residual of {answer.residual}")
+        found.append(combine_rows(answer.weights, answer.direction, jacobian, STARTS).numpy())
+        if after is not None:
+            told_of = Given(rule.name, names, places, T, generator, torch.from_numpy(after))
+            state = rule.revise(told_of, state)
+    return found
+
+
+@cache
+def expected(name: str, number: int) -> Directions:
+    """What the reference answers to that case."""
+    options, steps = CASES[name][number]
+    return REFERENCES[name](steps, **options)
+
+
+def gap(found: Directions, wanted: Directions, steps: Sequence[Step]) -> float:
+    """The largest difference, relative to the direction wanted (where that is zero, to the gradients); or NaN."""
+    gaps = []
+    for one, other, step in zip(found, wanted, steps, strict=True):
+        size = np.abs(other).max() or 100 * np.abs(step.J).max() or 1.0
+        gaps.append(np.abs(one - other).max() / size)
+    return float(np.max(gaps))
