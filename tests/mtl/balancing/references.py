@@ -12,14 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tests.mtl.balancing import solved
-
-SEED = 5  # of the one generator that a run draws from
-STARTS = (0, 2, 5)  # the columns at which layer groups begin, and their number
+from tests.mtl.balancing import drawn, solved
+from tests.mtl.balancing.drawn import SEED
 
 
 class Step(NamedTuple):
-    """Gradients [T, P] and losses [T] of one step; the losses after the update where the method is told them."""
+    """Gradients [T, P] and losses [T] of one step; the losses after the update where the method is told them.
+
+    A task whose loss is NaN takes no part in the step.
+    """
 
     J: np.ndarray
     L: np.ndarray
@@ -164,78 +165,24 @@ def famo_slope(z: Sequence[float], delta: Sequence[float], xi: Sequence[float], 
 
 def famo(steps: Steps, lr: float = 0.025, decay: float = 1e-3, ideal: Values = None) -> Directions:
     """The losses after an update are those that the method is told, or else those of the next step."""
-    T, found, slopes, before = len(steps[0].L), [], [], None
+    T = len(steps[0].L)
+    found, slopes, before = [], [[] for _ in range(T)], np.full(T, np.nan)
     b, xi = each(ideal, T, 0.0), np.zeros(T)
     for J, L, after in steps:
         for now in (L, after):
-            if before is not None and now is not None:
-                slopes.append(famo_slope(softmax(xi), np.log(before) - np.log(now - b), xi, decay))
-                xi, before = xi - lr * adam(slopes), None
+            there = ~np.isnan(L)
+            due = np.flatnonzero(there & ~np.isnan(before))
+            if now is not None and len(due):
+                delta = np.log(before[due]) - np.log(now[due] - b[due])
+                fresh = famo_slope(softmax(xi[due]), delta, xi[due], decay)
+                for t, own in zip(due, fresh, strict=True):
+                    slopes[t].append(own)
+                    xi[t] -= lr * adam(slopes[t])
+                before[there] = np.nan
             if now is L:
-                z, before = softmax(xi), L - b
-                c = 1 / sum(z / (L - b))
-                found.append(T * sum(c * z[t] / (L[t] - b[t]) * J[t] for t in range(T)))
-    return found
-
-
-# ---- gradients, with draws
-
-
-def pcgrad(steps: Steps) -> Directions:
-    generator, found = torch.Generator().manual_seed(SEED), []
-    for J, _, _ in steps:
-        orders = [torch.randperm(len(J), generator=generator).tolist() for _ in J]
-        turned = J.copy()
-        for i, order in enumerate(orders):
-            for j in order:
-                inner = turned[i] @ J[j]
-                if j != i and inner < 0:
-                    turned[i] = turned[i] - inner / (J[j] @ J[j]) * J[j]
-        found.append(sum(turned[1:], start=turned[0]))
-    return found
-
-
-def gradvac(steps: Steps, beta: float = 0.01, groups: str = "whole") -> Directions:
-    generator, found = torch.Generator().manual_seed(SEED), []
-    T, P = steps[0].J.shape
-    starts = STARTS if groups == "layer" else (0, P)
-    target = np.zeros((len(starts), T, T))
-    for whole, _, _ in steps:
-        orders = [torch.randperm(T, generator=generator).tolist() for _ in range(T)]
-        parts = []
-        for layer, (first, last) in enumerate(itertools.pairwise(starts)):
-            J = whole[:, first:last]
-            turned = J.copy()
-            for i, order in enumerate(orders):
-                for j in order:
-                    own, other = np.linalg.norm(turned[i]), np.linalg.norm(J[j])
-                    if i == j or own == 0 or other == 0:
-                        continue
-                    phi, aim = turned[i] @ J[j] / own / other, target[layer, i, j]
-                    if phi < aim:
-                        sines = np.sqrt(1 - phi**2), np.sqrt(1 - aim**2)
-                        turned[i] = (
-                            turned[i] + own * (aim * sines[0] - phi * sines[1]) / (other * sines[1]) * J[j]
-                        )
-                    target[layer, i, j] = (1 - beta) * aim + beta * phi
-            parts.append(turned.sum(axis=0))
-        found.append(np.concatenate(parts))
-    return found
-
-
-def graddrop(steps: Steps, leak: Values = None) -> Directions:
-    generator, found = torch.Generator().manual_seed(SEED), []
-    for J, _, _ in steps:
-        (T, P), leaks = J.shape, each(leak, len(J), 0.0)
-        drawn = torch.rand(P, generator=generator).tolist()
-        d = np.zeros(P)
-        for p in range(P):
-            size = sum(abs(J[t, p]) for t in range(T))
-            positive = size > 0 and (1 + J[:, p].sum() / size) / 2 > drawn[p]
-            for t in range(T):
-                passed = (J[t, p] > 0) == positive
-                d[p] += (leaks[t] + (1 - leaks[t]) * passed) * J[t, p]
-        found.append(d)
+                z, gaps = softmax(xi[there]), (L - b)[there]
+                found.append(len(gaps) / sum(z / gaps) * (z / gaps) @ J[there])
+                before[there] = gaps
     return found
 
 
@@ -248,6 +195,8 @@ def krum(
     """Ties are broken in every possible way, and the outcomes averaged."""
     T = len(J)
     f = max(0, (T - 3) // 2) if outliers is None else outliers
+    if f and f > T - 3:
+        raise ValueError("too few tasks")
     near = max(T - f - 2, min(T - 1, 1))
     keep = min(T, T - f if selected is None else selected)
     scores = []
@@ -288,7 +237,8 @@ def gradnorm(steps: Steps, alpha: float = 1.5, lr: float = 0.025) -> Directions:
 
 def nearest_on_simplex(point: np.ndarray) -> np.ndarray:
     """By bisection on what is taken off all entries."""
-    low, high = point.min() - 1, point.max()
+    point = point - point.max()
+    low, high = -1.0, 0.0
     for _ in range(200):
         middle = (low + high) / 2
         low, high = (middle, high) if np.maximum(point - middle, 0).sum() > 1 else (low, middle)
@@ -377,8 +327,8 @@ def excess_mtl(steps: Steps, lr: float = 0.01, warm_up: int = 1) -> Directions:
 
 REFERENCES: dict[str, Reference] = {
     **{rule.__name__: rule for rule in (
-        random, uncertainty, imtl_l, dwa, famo, pcgrad, gradvac, graddrop, gradnorm, moco, modo, sdmgrad, db_mtl,
-        excess_mtl,
+        random, uncertainty, imtl_l, dwa, famo, drawn.pcgrad, drawn.gradvac, drawn.graddrop, gradnorm, moco, modo,
+        sdmgrad, db_mtl, excess_mtl,
     )},
     **{rule.__name__: alone(rule) for rule in (
         equal, static, scale_invariant, geometric_mean, stch, cosmos, pbi, krum, trimmed_mean,

@@ -58,7 +58,8 @@ def mgda(J: np.ndarray, L: np.ndarray, normalise: str = "none", reference: str =
 def cagrad(J: np.ndarray, L: np.ndarray, c: float = 0.5, rescale: str = "none") -> np.ndarray:
     """g + c |g| g_w / |g_w|, w the minimum of g_w · g + c |g| |g_w| over the simplex (equation 4).
 
-    Its optimality conditions are those of |g_w|² / 2 + s g_w · g for the s at which |g_w| = s c |g|.
+    Its optimality conditions are those of |g_w|² / 2 + s g_w · g for the s at which |g_w| = s c |g|; what is added to
+    the mean is g_w / s. Where gradients cancel and c is large, s is zero, and the limit counts.
     """
     size = np.abs(J).max() or 1.0
     mean, G = J.mean(axis=0) / size, not_zero(J) / size
@@ -69,12 +70,14 @@ def cagrad(J: np.ndarray, L: np.ndarray, c: float = 0.5, rescale: str = "none") 
     def point(s: float) -> np.ndarray:
         return simplex_minimum(G @ G.T, s * G @ mean) @ G
 
-    longest = np.linalg.norm(G, axis=1).max()
-    s = brentq(
-        lambda s: np.linalg.norm(point(s)) - s * radius, 0, 1.01 * longest / radius, xtol=1e-300, rtol=1e-15
-    )
+    def miss(s: float) -> float:
+        return float(np.linalg.norm(point(s)) - s * radius)
+
+    s, longest = 1e-6, np.linalg.norm(G, axis=1).max()
+    if miss(s) > 0:
+        s = brentq(miss, s, 1.01 * longest / radius, xtol=1e-300, rtol=1e-15)
     divisor = {"none": 1.0, "squared": 1 + c**2, "linear": 1 + c}[rescale]
-    return len(J) * size * (mean + radius * point(s) / np.linalg.norm(point(s))) / divisor
+    return len(J) * size * (mean + point(s) / s) / divisor
 
 
 def fairgrad(J: np.ndarray, L: np.ndarray, alpha: float = 1.0) -> np.ndarray:
