@@ -76,9 +76,12 @@ def _is_float(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "float"
 
 
-def _skipped(field: str, node: ast.AST) -> bool:
+def _skipped(parent: ast.AST, field: str, node: ast.AST) -> bool:
     check = isinstance(node, ast.Call) and ast.unparse(node.func).startswith("check_")
-    return check or field in {"annotation", "returns"} or isinstance(node, ast.Raise | ast.JoinedStr)
+    axis = (
+        field == "value" and isinstance(parent, ast.keyword) and parent.arg.startswith("dim")
+    )  # has a change of its own
+    return check or axis or field in {"annotation", "returns"} or isinstance(node, ast.Raise | ast.JoinedStr)
 
 
 Place = tuple[ast.AST, str, int | None, ast.AST, ast.AST]
@@ -90,7 +93,11 @@ def _places(node: ast.AST, parent: ast.AST, line: ast.AST) -> Iterator[Place]:
         yield parent, "body", parent.body.index(node), node, node
     for field, value in ast.iter_fields(node):
         for at, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if isinstance(child, ast.arguments) or not isinstance(child, ast.AST) or _skipped(field, child):
+            if (
+                isinstance(child, ast.arguments)
+                or not isinstance(child, ast.AST)
+                or _skipped(node, field, child)
+            ):
                 continue
             within = child if isinstance(child, ast.stmt) else line
             yield node, field, at, child, within

@@ -59,16 +59,15 @@ G = (1.0, 2.0, 0.5, -1.0, 0.3)
 H = (0.2, -1.0, 1.0, 1.5, -0.4)
 ZERO, MINUS = (0.0,) * 5, tuple(-x for x in G)
 # exchanging all wrong signs of the complementarity problem at once goes in circles here
-CIRCLE = rows(
-    (-2, -2, 1, 1), (1, 1, -2, -1), (0, -1, 1, 0), (2, 0, -1, 2), (2, 2, 0, 1), (-1, -2, 2, 1),
-)  # fmt: skip
+CIRCLE = rows(*np.random.default_rng(60).integers(-2, 3, size=(6, 4)).tolist())
 ROUNDED = rows((-0.1, -0.1, 0.6, 0.2, -0.2), (0.1, 0.1, -0.6, -0.2, 0.2))  # a cosine of -1 - 2e-16
 TIED = rows(ZERO, (-0.9, -0.8, -1.3, -0.6, 1.8), (1.8, -1.3, -0.8, -0.9, -0.6))  # of one length, to rounding
 CANCEL = rows(G, MINUS, H)
+UNEVEN = rows(tuple(1e-12 * x for x in G), tuple(-1e12 * x for x in H))
 # what a solved problem may meet: conflict, lengths far apart, tiny and large, one, four and five tasks, and the edges
 HARD = (
-    run(6, seed=1), run(4, T=4, seed=2, spread=1.0), run(4, T=5, seed=3), run(1, T=1, seed=4), run(2, T=2, seed=5),
-    run(3, seed=6, scale=1e-9), run(3, seed=7, scale=1e8), rows(G, ZERO, H), rows(ZERO, ZERO), CANCEL, rows(G, MINUS),
+    run(5, seed=1), run(3, T=4, seed=2, spread=1.0), run(3, T=5, seed=3), run(1, T=1, seed=4), run(2, T=2, seed=5),
+    run(2, seed=6, scale=1e-9), run(2, seed=7, scale=1e15), rows(G, ZERO, H), rows(ZERO, ZERO), CANCEL, rows(G, MINUS),
 )  # fmt: skip
 PLUS = tuple(x + y for x, y in zip(G, H, strict=True))
 PARALLEL = (rows(G, G), rows(G, tuple(3 * x for x in G), H), rows(G, H, PLUS), rows(G, H, PLUS, G, H))
@@ -109,7 +108,7 @@ CASES: dict[str, list[Case]] = {
     "imtl_g": cases(*HARD, *PARALLEL, rows(G, tuple(-3 * x + y for x, y in zip(G, H, strict=True)))),
     "nash_mtl": cases(*HARD),
     "aligned_mtl": cases(*HARD, *PARALLEL) + cases(run(2), **WEIGHTS),
-    "fairgrad": cases(*HARD[:-2], alpha=0.5) + cases(*HARD, alpha=1.0) + cases(*HARD, alpha=2.0),
+    "fairgrad": cases(*HARD[:-2], alpha=0.5) + cases(*HARD, UNEVEN, alpha=2.0) + cases(run(2)),
     "upgrad": cases(*HARD, CIRCLE, *PARALLEL) + cases(run(3, seed=1), **WEIGHTS),
     "dualproj": cases(*HARD, CIRCLE, *PARALLEL) + cases(run(3, seed=1), **WEIGHTS),
     "gradnorm": cases(run(5), alpha=0.7, lr=0.3) + cases(run(4, scale=1e3), run(3, scale=1e-3), lr=0.3),
@@ -122,7 +121,8 @@ CASES: dict[str, list[Case]] = {
     # steps of the default length go in circles and amplify rounding a millionfold, so one step of those
     "sdmgrad": cases(run()) + cases(run(4), run(2, scale=1e3), run(2, scale=1e-3), rows(ZERO, ZERO), lr=0.5)
     + cases(run(4), pull=0.8, lr=0.2, momentum=0.3, iterations=4, **WEIGHTS),
-    "graddrop": cases(run(4), rows(G, ZERO, MINUS), rows(ZERO, ZERO)) + cases(run(4), leak=(0.2, 0.0, 0.7)),
+    "graddrop": cases(run(4), run(4, scale=0.01), rows(G, ZERO, MINUS), rows(ZERO, ZERO))
+    + cases(run(4), leak=(0.2, 0.0, 0.7)),
     "moco": cases(run(5), run(3, scale=1e10))
     + cases(run(5), beta=0.7, beta_decay=0.3, gamma=0.05, gamma_decay=0.8, rho=0.4),
     "modo": cases(run(5)) + cases(run(5), gamma=0.05, rho=0.3),

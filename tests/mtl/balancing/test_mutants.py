@@ -1,5 +1,6 @@
 """Every formula with a sign, a comparison, an index, an axis or a number changed is noticed by a case or a probe."""
 
+import itertools
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -117,5 +118,4 @@ def f(x, y, n=3):
 
 def test_a_loop_without_an_end_is_stopped() -> None:
     with pytest.raises(TimeoutError), at_most(0.05):
-        while True:
-            pass
+        sum(1 for _ in itertools.count())
