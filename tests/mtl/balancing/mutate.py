@@ -25,10 +25,15 @@ OPERATORS |= {new: old for old, new in OPERATORS.items()}
 NAMES |= {new: old for old, new in NAMES.items()}
 
 
-def mutants(source: str, filename: str) -> Iterator[Mutant]:
-    """One after the other; checks of options, messages, defaults and annotations stay as they are."""
+def functions(source: str) -> list[str]:
+    """The names of the functions and methods that may be changed; checks of options are not among them."""
+    return [function.name for function in _functions(ast.parse(source))]
+
+
+def mutants(source: str, filename: str, name: str) -> Iterator[Mutant]:
+    """Of the functions of that name, one after the other; messages, defaults and annotations stay as they are."""
     tree = ast.parse(source)
-    for function in _functions(tree):
+    for function in (function for function in _functions(tree) if function.name == name):
         for statement in function.body:
             numbers = {id(part) for call in ast.walk(statement) if _is_float(call) for part in ast.walk(call)}
             for parent, field, at, node, line in _places(statement, function, statement):
@@ -78,9 +83,8 @@ def _is_float(node: ast.AST) -> bool:
 
 def _skipped(parent: ast.AST, field: str, node: ast.AST) -> bool:
     check = isinstance(node, ast.Call) and ast.unparse(node.func).startswith("check_")
-    axis = (
-        field == "value" and isinstance(parent, ast.keyword) and parent.arg.startswith("dim")
-    )  # has a change of its own
+    # an axis has a change of its own
+    axis = field == "value" and isinstance(parent, ast.keyword) and parent.arg in ("dim", "dim1", "dim2")
     return check or axis or field in {"annotation", "returns"} or isinstance(node, ast.Raise | ast.JoinedStr)
 
 

@@ -73,7 +73,7 @@ def cagrad(J: np.ndarray, L: np.ndarray, c: float = 0.5, rescale: str = "none") 
     def miss(s: float) -> float:
         return float(np.linalg.norm(point(s)) - s * radius)
 
-    s, longest = 1e-6, np.linalg.norm(G, axis=1).max()
+    s, longest = 1e-4, np.linalg.norm(G, axis=1).max()
     if miss(s) > 0:
         s = brentq(miss, s, 1.01 * longest / radius, xtol=1e-300, rtol=1e-15)
     divisor = {"none": 1.0, "squared": 1 + c**2, "linear": 1 + c}[rescale]
