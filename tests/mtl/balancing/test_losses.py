@@ -6,6 +6,7 @@ from torch import Tensor
 
 import mtl
 from tests.mtl.balancing.models import Two
+from tests.mtl.balancing.references import famo_slope
 
 
 def weights_of(method: str, steps: list[dict[str, float]], **options: object) -> Tensor:
@@ -40,39 +41,10 @@ def test_dwa_does_not_see_the_factor_of_a_loss_nor_steps_without_the_task() -> N
     torch.testing.assert_close(weights_of("dwa", between, window=1), expected)
 
 
-def test_stch_is_the_derivative_of_its_value_and_nears_the_maximum() -> None:
-    losses = torch.tensor([0.3, 1.2, 0.7], dtype=torch.float64, requires_grad=True)
-    p, z, mu = torch.tensor([1.0, 2.0, 0.5]), torch.tensor([0.1, 0.0, 0.2]), 0.4
-    value = mu * (p * (losses - z) / mu).logsumexp(dim=0)
-    (slope,) = torch.autograd.grad(value, losses)
-    options = {"preference": p.tolist(), "ideal": z.tolist()}
-    found = mtl.combine(torch.eye(3).double(), "stch", losses=losses, mu=mu, **options)
-    torch.testing.assert_close(found, 3 * slope, rtol=1e-6, atol=1e-9)
+def test_stch_nears_the_maximum() -> None:
+    losses, options = [0.3, 1.2, 0.7], {"preference": [1.0, 2.0, 0.5], "ideal": [0.1, 0.0, 0.2]}
     worst = mtl.combine(torch.eye(3), "stch", losses=losses, mu=1e-3, **options)
     torch.testing.assert_close(worst, torch.tensor([0.0, 6.0, 0.0]))
-
-
-@pytest.mark.parametrize("name", ["cosmos", "pbi"])
-def test_scalarisations_are_the_derivatives_of_their_values(name: str) -> None:
-    losses = torch.tensor([0.3, 1.2, 0.7], dtype=torch.float64, requires_grad=True)
-    p = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
-    if name == "cosmos":
-        value = 3 * (p / p.sum() @ losses - 0.8 * torch.cosine_similarity(p, losses, dim=0))
-    else:
-        ray = p / p.norm()
-        value = 3 / ray.sum() * (ray @ losses + 0.8 * (losses - (ray @ losses) * ray).norm())
-    (slope,) = torch.autograd.grad(value, losses)
-    found = mtl.combine(torch.eye(3).double(), name, losses=losses, preference=p.tolist(), penalty=0.8)
-    torch.testing.assert_close(found, slope)
-
-
-def famo_by_hand(z: list[float], delta: list[float], xi: list[float], decay: float) -> list[float]:
-    """J' delta + decay xi, with the derivative of the softmax written out entry by entry."""
-    T = len(z)
-    return [
-        sum(z[j] * ((1.0 if i == j else 0.0) - z[i]) * delta[j] for j in range(T)) + decay * xi[i]
-        for i in range(T)
-    ]
 
 
 @pytest.mark.parametrize("told", [False, True])
@@ -89,7 +61,7 @@ def test_famo_moves_towards_the_task_that_fell_less(told: bool) -> None:
         balancer.backward(losses(5.0, 5.0), model)
     else:
         balancer.backward(losses(1.0, 1.8), model)
-    slope = famo_by_hand([0.5, 0.5], [0.6931472, 0.1053605], [0.0, 0.0], 1e-3)
+    slope = famo_slope([0.5, 0.5], [0.6931472, 0.1053605], [0.0, 0.0], 1e-3)
     assert slope[0] > 0 > slope[1]
     z = torch.tensor([-0.1, 0.1], dtype=torch.float64).softmax(dim=0)
     gaps = torch.tensor([5.0, 5.0] if told else [1.0, 1.8], dtype=torch.float64)
