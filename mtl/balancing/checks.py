@@ -55,9 +55,9 @@ def checked_losses(losses: Mapping[str, Tensor], names: tuple[str, ...], *, grap
         if graph and not loss.requires_grad:
             raise ValueError(f"the loss of task '{name}' does not depend on any trainable parameter")
     present = [name for name in names if name in losses]
-    values = torch.stack(
-        [losses[name].detach().double() for name in present]
-    ).cpu()  # one wait for the device
+    values = (
+        torch.stack([losses[name].detach() for name in present]).double().cpu()
+    )  # one wait for the device
     for name, value in zip(present, values.tolist(), strict=True):
         if not abs(value) < float("inf"):
             raise ValueError(

@@ -196,15 +196,15 @@ class Step:
         ]
 
     def _feature_rows(self) -> Tensor:
-        cotangents = self._split()
+        cotangents, T = self._split(), len(self.losses)
         shapes = {leaf: gradient for row in cotangents for leaf, gradient in row.items()}
         self._features = sorted(shapes.items(), key=lambda item: item[0])
-        rows = []
-        for row in cotangents:
-            parts = [row.get(leaf, torch.zeros_like(like)).flatten() for leaf, like in self._features]
-            rows.append(torch.cat(parts) if len(parts) > 1 else parts[0])
-        self._stacked = torch.stack(rows)
-        return self._stacked if self._stacked.dtype == torch.float64 else self._stacked.float()
+        self.buffer.open(T, [], [(1, like.numel()) for _, like in self._features], like=self._features[0][1])
+        for k, row in enumerate(cotangents):
+            parts = [row.get(leaf) for leaf, _ in self._features]
+            self.buffer.put(k, [None if part is None else part.reshape(1, -1) for part in parts])
+        self._stacked = self.buffer.whole(T)
+        return self._stacked
 
     def _rows_through_everything(self, at: list[int], wanted: Parameters, *, add: bool, keep: bool) -> None:
         """T whole backward passes; the heads' gradients add up on the way."""
@@ -227,7 +227,7 @@ class Step:
                 backward(self.losses, seeds, inputs=self.shared, keep=True)
             return
         if direction is None and self._stacked is not None and weights is not None:
-            direction = weights.to(self._stacked) @ self._stacked
+            direction = weighted_sum(weights, self._stacked)
         if direction is not None:
             parts, at = {}, 0
             for leaf, like in self._features:

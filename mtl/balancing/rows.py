@@ -33,7 +33,7 @@ class Rows:
         tasks: int,
         parameters: Parameters,
         extra: Sequence[tuple[int, int]] = (),
-        like: nn.Parameter | None = None,
+        like: Tensor | None = None,
     ) -> None:
         """Make room for the gradients of ``tasks`` losses by ``parameters``; forgets what the buffer held.
 
@@ -68,6 +68,10 @@ class Rows:
 
     def __getitem__(self, rows: slice | list[int]) -> Tensor:
         return self._buffer[rows, : self.starts()[-1]]
+
+    def whole(self, tasks: int) -> Tensor:
+        """The rows [T, N] with the extra matrices in them."""
+        return self._buffer[:tasks]
 
     def extra(self, tasks: int) -> list[Tensor]:
         """The extra matrices, [T, n, m] each."""
