@@ -280,10 +280,10 @@ def combine_rows(
         return weighted_sum(weights, rows)
     if weights.shape[0] == 1:
         return weighted_sum(weights[0], rows)
-    parts = [
-        weighted_sum(own, rows[:, a:b]) for own, a, b in zip(weights, starts[:-1], starts[1:], strict=True)
-    ]
-    return torch.cat(parts)
+    found = rows.new_empty(rows.shape[1])
+    for own, a, b in zip(weights, starts[:-1], starts[1:], strict=True):
+        found[a:b] = weighted_sum(own, rows[:, a:b])
+    return found
 
 
 def _given(direction: Tensor | None, rows: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """The Gramian of the tasks' gradients, piece by piece of the trunk, without ever keeping whole gradients.
 
-The trunk's graph is cut wherever a single tensor connects what is above with what is below (between layers, between
-residual blocks). All T backward passes go through one piece before the next, so that only the rows of one layer exist
-at a time; the weights then take one more pass to become a direction.
+The trunk is cut wherever a single tensor, no larger than the largest layer, connects what is above with what is
+below (between layers, between residual blocks). All T backward passes go through one piece before the next, so only
+the rows of one layer exist at a time; the weights then take one more pass to become a direction.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -29,8 +30,10 @@ class Piece:
     exit: GradientEdge | None = None
 
 
-def pieces(roots: Sequence[GradientEdge]) -> list[Piece]:
+def pieces(roots: Sequence[GradientEdge], room: float = float("inf")) -> list[Piece]:
     """The trunk behind ``roots`` cut into as many pieces as its graph allows, from the features down.
+
+    A cut is through a tensor of at most ``room`` numbers, as T gradients of it will wait there.
 
     >>> trunk = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     >>> z = trunk(torch.ones(4, 2))
@@ -45,8 +48,10 @@ def pieces(roots: Sequence[GradientEdge]) -> list[Piece]:
         node = ready.pop()
         if len(open_edges) == 1 and found[-1].nodes:
             cut = GradientEdge(*next(iter(open_edges)))  # all that is left goes through here
-            found[-1].exit = cut
-            found.append(Piece([cut]))
+            size = math.prod(node._input_metadata[cut.output_nr].shape)
+            if size <= room:
+                found[-1].exit = cut
+                found.append(Piece([cut]))
         open_edges = {edge for edge in open_edges if edge[0] is not node}
         found[-1].nodes.add(node)
         for following, output in node.next_functions:
@@ -71,40 +76,56 @@ def streamed_gramian(
 ) -> Tensor:
     """Inner products [T, T] float64 of the gradients of ``shared`` for each row of ``seeds`` at ``roots``.
 
-    The graph is kept. Memory: T rows of the largest layer, and T gradients of the tensor at a cut. A parameter that is
-    used in several pieces is compared in the first, from where all its uses are reached.
+    The graph is kept. Memory: T rows of one layer, and T gradients of the tensor at a cut, neither above T times the
+    largest layer. A parameter that is used in several pieces is compared in the first, from where all its uses are
+    reached.
     """
-    T, parts = len(seeds), pieces(roots)
+    room = max(p.numel() for p in shared)
     own = {id(p) for p in shared} - {id(p) for factor in factors for p in factor.parameters}
     dtype = torch.float64 if any(p.dtype == torch.float64 for p in shared) else torch.float32
-    room = max(p.numel() for p in shared)
-    products = torch.zeros(T, T, dtype=torch.float64, device=shared[0].device)
+    products = torch.zeros(len(seeds), len(seeds), dtype=torch.float64, device=shared[0].device)
     flowing: list[list[Tensor | None]] = [list(seed) for seed in seeds]
-    for part in parts:
+    for part in pieces(roots, room):
         columns = list(dict.fromkeys(p for p in part.parameters if id(p) in own))
         own -= {id(p) for p in columns}
         inside = [factor for factor in factors if factor.node in part.nodes]
-        layers = _layers([*inside, *columns], room)
-        for layer in layers:
-            last = layer is layers[-1]
-            inputs = [entry.edge if isinstance(entry, Factor) else entry for entry in layer]
-            exits = [part.exit] if last and part.exit is not None else []
-            sizes = [_size(entry) for entry in layer]
-            rows = torch.zeros(T, sum(sizes), dtype=dtype, device=products.device)
-            for task, seed in enumerate(flowing):
-                there = [(root, s) for root, s in zip(part.entries, seed, strict=True) if s is not None]
-                got = gradients([r for r, _ in there], [*inputs, *exits], [s for _, s in there], keep=True)
-                for entry, columns_of, gradient in zip(layer, rows[task].split(sizes), got, strict=False):
-                    if gradient is not None:
-                        flat = entry.flat(gradient) if isinstance(entry, Factor) else gradient
-                        columns_of.copy_(flat.flatten())
-                if last:
-                    flowing[task] = got[len(inputs) :]
-            for entry, matrix in zip(layer, rows.split(sizes, dim=1), strict=True):
-                if isinstance(entry, Factor):
-                    products += entry.products(matrix.unflatten(1, (entry.n, entry.out)))
-                else:
-                    products += gramian(matrix)
+        *first, last = _layers([*inside, *columns], room)
+        for layer in first:
+            products += _compared(part.entries, layer, flowing, None, dtype)
+        products += _compared(part.entries, last, flowing, part.exit, dtype)
+    return products
+
+
+def _compared(
+    entries: Sequence[GradientEdge],
+    layer: Sequence[Factor | nn.Parameter],
+    flowing: list[list[Tensor | None]],
+    exit: GradientEdge | None,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The products [T, T] of the gradients of one layer, by T passes from ``entries``.
+
+    With an exit, the gradients there take the place of those ``flowing``, one by one.
+    """
+    like = next(s for seed in flowing for s in seed if s is not None)
+    sizes = [_size(entry) for entry in layer]
+    rows = torch.zeros(len(flowing), sum(sizes), dtype=dtype, device=like.device)
+    inputs = [entry.edge if isinstance(entry, Factor) else entry for entry in layer]
+    for task, seed in enumerate(flowing):
+        there = [(root, s) for root, s in zip(entries, seed, strict=True) if s is not None]
+        exits = [] if exit is None else [exit]
+        got = gradients([r for r, _ in there], [*inputs, *exits], [s for _, s in there], keep=True)
+        for entry, columns, gradient in zip(layer, rows[task].split(sizes), got, strict=False):
+            if gradient is not None:
+                columns.copy_((entry.flat(gradient) if isinstance(entry, Factor) else gradient).flatten())
+        if exit is not None:
+            flowing[task] = [got[-1]]
+    products = torch.zeros(len(flowing), len(flowing), dtype=torch.float64, device=like.device)
+    for entry, columns in zip(layer, rows.split(sizes, dim=1), strict=True):
+        if isinstance(entry, Factor):
+            products += entry.products(columns.unflatten(1, (entry.n, entry.out)))
+        else:
+            products += gramian(columns)
     return products
 
 

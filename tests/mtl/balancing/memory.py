@@ -1,0 +1,49 @@
+"""How many bytes of tensors are alive at once."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class Peak(TorchDispatchMode):
+    """Within it, counts the storages that operations make (also those of a backward pass), as long as they live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known = weakref.WeakKeyDictionary[torch.UntypedStorage, int]()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                if storage not in self._known:
+                    self._known[storage] = storage.nbytes()
+                    self.now += storage.nbytes()
+                    weakref.finalize(storage, self._gone, storage.nbytes())
+        self.most = max(self.most, self.now)
+        return out
+
+    def _gone(self, size: int) -> None:
+        self.now -= size
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """The most bytes alive at once of what the call makes."""
+    with Peak() as peak:
+        call()
+    return peak.most
