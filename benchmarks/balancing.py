@@ -8,9 +8,13 @@ or by vmap, whichever is faster here). ``--solvers`` times the solvers alone on 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import platform
 import statistics
+import sys
 import time
+import types
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -35,6 +39,9 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "fairgrad": ("FairGrad", {"alpha": 1.0}),
     "config": ("ConFIG", {}), "graddrop": ("GradDrop", {}), "trimmed_mean": ("TrimmedMean", {"trim_number": 1}),
     "krum": ("Krum", {"n_byzantine": 0}),
+}  # fmt: skip
+LIBMTL: dict[str, tuple[str, dict[str, Any]]] = {
+    "pcgrad": ("PCGrad", {}), "mgda": ("MGDA", {"mgda_gn": "none"}), "gradvac": ("GradVac", {"beta": 0.5}),
 }  # fmt: skip
 
 
@@ -125,29 +132,34 @@ def torchjd(setting: Setting, name: str) -> Callable[[], None]:
     return call
 
 
-def libmtl_pcgrad(setting: Setting) -> Callable[[], None]:
-    """LibMTL's PCGrad as its formulas say: T whole backward passes, copies to one matrix, a loop over pairs."""
+def libmtl(setting: Setting, name: str) -> Callable[[], None]:
+    """LibMTL's own weighting (``pip install --no-deps LibMTL``), without its trainer and models, which do not import.
+
+    It asks a model for its shared parameters and for setting their gradients to zero, so that is what it gets.
+    """
+    kind, options = LIBMTL[name]
+    rule = getattr(_libmtl_weighting(), kind)()
+    rule.task_num, rule.device, rule.rep_grad = len(setting.model.heads), setting.inputs.device, False
+    rule.get_share_params = lambda: setting.shared
+    rule.zero_grad_share_params = lambda: [p.grad.zero_() for p in setting.shared if p.grad is not None]
 
     def call() -> None:
-        losses = list(setting.losses().values())
-        rows = torch.zeros(len(losses), setting.parameters, device=setting.inputs.device)
-        for k, loss in enumerate(losses):
-            loss.backward(retain_graph=k + 1 < len(losses))
-            rows[k] = torch.cat([p.grad.flatten() for p in setting.shared if p.grad is not None])
-            for p in setting.shared:
-                p.grad = None
-        projected = rows.clone()
-        for i in range(len(rows)):
-            for j in torch.randperm(len(rows)).tolist():
-                inner = projected[i] @ rows[j]
-                if inner < 0:
-                    projected[i] -= inner * rows[j] / (rows[j].norm() ** 2 + 1e-8)
-        total, at = projected.sum(dim=0), 0
-        for p in setting.shared:
-            p.grad = total[at : at + p.numel()].view_as(p)
-            at += p.numel()
+        rule.backward(list(setting.losses().values()), **options)
 
     return call
+
+
+def _libmtl_weighting() -> Any:
+    """The package ``LibMTL.weighting`` alone: the import of the whole fails with the torchvision of today."""
+    if "LibMTL.weighting" in sys.modules:
+        return sys.modules["LibMTL.weighting"]
+    found = importlib.util.find_spec("LibMTL")
+    if found is None or found.submodule_search_locations is None:
+        raise ModuleNotFoundError("LibMTL is not installed: pip install --no-deps LibMTL")
+    package = types.ModuleType("LibMTL")
+    package.__path__ = list(found.submodule_search_locations)
+    sys.modules["LibMTL"] = package
+    return importlib.import_module("LibMTL.weighting")
 
 
 def interleaved(
@@ -176,46 +188,81 @@ def steps(case: str, methods: list[str], rounds: int, device: torch.device, peer
     }  # fmt: skip
     for name in methods:
         calls[name] = ours(setting, name)
-        if peers and name in PEERS:
-            calls[f"TorchJD {name}"] = torchjd(setting, name)
+        if peers:
+            for other, table, build_peer in (("TorchJD", PEERS, torchjd), ("LibMTL", LIBMTL, libmtl)):
+                if name in table:
+                    with_peer(calls, f"{other} {name}", build_peer, setting, name)
     calls["mgda, features"] = ours(setting, "mgda", level="features")
     calls["upgrad, every 10"] = ours(setting, "upgrad", every=10)
-    if peers and "pcgrad" in methods:
-        calls["LibMTL pcgrad"] = libmtl_pcgrad(setting)
-    for name in [n for n in calls if n.startswith("TorchJD")]:
-        try:
-            calls[name]()
-        except Exception as error:
-            print(f"({name} does not run here: {str(error).splitlines()[0][:80]})")
-            del calls[name]
+    calls["upgrad, stream"] = ours(setting, "upgrad", stream=True)
     found = interleaved(calls, rounds, device)
     best = min(found["floor, loop"], found["floor, vmap"])
     print(
         f"\n{case}: {tasks} tasks, {setting.parameters:,} shared parameters, {len(setting.inputs)} examples"
     )
-    print(f"{'step':20} {'ms':>9} {'to sum':>8} {'to floor':>9} {'to TorchJD':>11}")
+    print(f"{'step':20} {'ms':>9} {'to sum':>8} {'to floor':>9} {'to TorchJD':>11} {'to LibMTL':>10}")
     for name, ms in found.items():
-        if name.startswith("TorchJD"):
+        if name.startswith(("TorchJD", "LibMTL")):
             continue
-        peer = found.get(f"TorchJD {name}")
-        to_peer = f"{ms / peer:11.2f}" if peer else ""
-        print(f"{name:20} {ms:9.1f} {ms / found['plain sum']:8.2f} {ms / best:9.2f} {to_peer}")
+        ratios = [
+            f"{ms / found[f'{p} {name}']:.2f}" if f"{p} {name}" in found else ""
+            for p in ("TorchJD", "LibMTL")
+        ]
+        print(
+            f"{name:20} {ms:9.1f} {ms / found['plain sum']:8.2f} {ms / best:9.2f} {ratios[0]:>11} {ratios[1]:>10}"
+        )
+
+
+def with_peer(
+    calls: dict[str, Callable[[], object]],
+    label: str,
+    build_peer: Callable[[Setting, str], Callable[[], None]],
+    setting: Setting,
+    name: str,
+) -> None:
+    """Add a peer's step, if it is installed and gets through one step here."""
+    try:
+        call = build_peer(setting, name)
+        call()
+    except Exception as error:  # whatever it is, the line below says it
+        print(f"({label} does not run here: {str(error).splitlines()[0][:80]})")
+    else:
+        calls[label] = call
+
+
+def memory(case: str, methods: list[str], device: torch.device) -> None:
+    """MiB that a first step takes beyond the plain sum's, by PyTorch's own account (CUDA only)."""
+    kind, tasks = CASES[case]
+    setting = Setting(kind, tasks, device)
+
+    def peak(call: Callable[[], object]) -> float:
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) / 2**20
+
+    plain_sum(setting)()  # what libraries keep
+    plain, rows = peak(plain_sum(setting)), 4 * tasks * setting.parameters / 2**20
+    print(f"\n{case}: memory beyond the plain sum, MiB ([T, P] is {rows:.1f})")
+    for name in methods:
+        print(f"{name:20} {peak(ours(setting, name)) - plain:9.1f}")
+    print(f"{'upgrad, stream':20} {peak(ours(setting, 'upgrad', stream=True)) - plain:9.1f}")
 
 
 def solvers(rounds: int, peers: bool) -> None:
-    """Milliseconds of the solvers alone, on one Gramian with log-normal lengths."""
+    """Milliseconds of the solvers alone, on gradients [T, 200] with log-normal lengths."""
     print("\nsolver alone, ms (in brackets: TorchJD's)")
     print(f"{'method':14} {'T = 2':>18} {'T = 8':>18} {'T = 40':>18}")
-    names = [n for n, kind in mtl.BALANCERS.items() if kind.needs == "gramian"]
+    names = [name for name, kind in mtl.BALANCERS.items() if kind.needs != "losses"]
     for name in names:
         cells = []
         for T in (2, 8, 40):
             generator = torch.Generator().manual_seed(0)
             J = torch.randn(T, 200, generator=generator).double()
-            M = gramian(J * torch.randn(T, 1, generator=generator).double().exp())
+            J = J * torch.randn(T, 1, generator=generator).double().exp()
+            M = gramian(J)
             rule = build(name, {})
             given = Given(
-                name, tuple(map(str, range(T))), tuple(range(T)), T, generator, torch.ones(T).double(), M
+                name, tuple(map(str, range(T))), tuple(range(T)), T, generator, torch.ones(T).double(), M, J
             )
             state = rule.init(Size(T, 200))
             calls: dict[str, Callable[[], object]] = {"ours": lambda r=rule, g=given, s=state: r.solve(g, s)}  # type: ignore[misc]
@@ -224,13 +271,14 @@ def solvers(rounds: int, peers: bool) -> None:
 
                 kind, options = PEERS[name]
                 options = {**options, "n_tasks": T} if "n_tasks" in options else options
-                weighting = getattr(getattr(aggregation, kind)(**options), "gramian_weighting", None)
-                if weighting is not None:
+                try:
+                    weighting = getattr(aggregation, kind)(**options).gramian_weighting
+                    weighting(M)
                     calls["theirs"] = lambda w=weighting, m=M: w(m)  # type: ignore[misc]
-                    try:
-                        calls["theirs"]()
-                    except Exception:  # an optional solver that is not installed, or too few tasks
-                        del calls["theirs"]
+                except (
+                    Exception
+                ):  # no weights from a Gramian, an optional solver that is missing, too few tasks
+                    pass
             found = interleaved(calls, rounds, torch.device("cpu"))
             cells.append(
                 f"{found['ours']:.2f} ({found['theirs']:.2f})"
@@ -262,6 +310,8 @@ def main() -> None:
     methods = list(mtl.BALANCERS) if options.methods == ["all"] else options.methods
     for case in options.cases:
         steps(case, methods, options.rounds, torch.device(options.device), bool(peer))
+        if options.device.startswith("cuda"):
+            memory(case, methods, torch.device(options.device))
 
 
 if __name__ == "__main__":

@@ -72,8 +72,8 @@ def gradvac_weights(gramian: Tensor, order: Tensor, target: Tensor, beta: float)
     tasks = torch.arange(T)
     C, target = torch.eye(T, dtype=gramian.dtype), target.clone()  # row i of C: g'_i from the gradients
     lengths = gramian.diagonal().clamp(min=0).sqrt()
+    products = gramian.clone()  # of g'_i with every gradient
     for others in order.T:  # the k-th other task of every task at once
-        products = C @ gramian
         inner = products[tasks, others]
         own = (products * C).sum(dim=1).clamp(min=0).sqrt()
         other = lengths[others]
@@ -84,7 +84,9 @@ def gradvac_weights(gramian: Tensor, order: Tensor, target: Tensor, beta: float)
         amount = (
             own * (wanted * (1 - cosine**2).sqrt() - cosine * turn) / torch.where(there, other * turn, 1.0)
         )
-        C[tasks, others] += torch.where(there & (cosine < wanted), amount, 0.0)
+        amount = torch.where(there & (cosine < wanted), amount, 0.0)
+        C[tasks, others] += amount
+        products += amount[:, None] * gramian[others]
         kept = target[tasks, others]
         target[tasks, others] = torch.where(there, (1 - beta) * kept + beta * cosine, kept)
     return C.sum(dim=0), target

@@ -248,3 +248,44 @@ def test_what_cannot_be_streamed_says_so(kind: str, message: str) -> None:
 def test_stream_is_refused_where_it_has_no_meaning(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mtl.Balancer(stream=True, **options)
+
+
+@pytest.mark.parametrize("name", ["upgrad", "nash_mtl"])
+def test_a_gradient_scaler_changes_nothing(name: str, always: list[int]) -> None:
+    """Factors carry the scale, what is solved does not; where they overflow the scaler skips the step."""
+    scaled, plain = build("convolutions"), build("convolutions")
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    optimizer = torch.optim.SGD(scaled.parameters(), lr=0.1)
+    step(scaled, mtl.Balancer(name), scaler=scaler)
+    scaler.unscale_(optimizer)
+    step(plain, mtl.Balancer(name))
+    for a, b in zip(scaled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-8)
+    model, scaler = build("convolutions"), torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = [p.detach().clone() for p in model.parameters()]
+    inputs, targets = model.batch(1)
+    losses = {n: 1e4 * loss for n, loss in model.losses(model(inputs), targets).items()}
+    mtl.Balancer(name).backward(losses, model, scaler=scaler)
+    scaler.step(optimizer)
+    scaler.update()
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    assert scaler.get_scale() < 2.0**127
+
+
+def test_the_graph_is_freed(always: list[int]) -> None:
+    """As by a plain backward: what the layers kept is gone while the losses are still held (but the batch itself)."""
+    model = build("plain")
+    inputs, targets = model.batch(1)
+    losses = model.losses(model(inputs), targets)
+    mtl.Balancer("upgrad").backward(losses, model)
+    layers, waiting = [], [losses["kind"].grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None:
+            layers += [node] if node.name() == "AddmmBackward0" else []
+            waiting += [following for following, _ in node.next_functions]
+    _, second, first = layers  # behind the head
+    with pytest.raises(RuntimeError, match="already been freed"):
+        _ = second._saved_mat1
+    assert first._saved_mat1.data_ptr() == inputs.data_ptr()
