@@ -35,9 +35,9 @@ class Options(RunOptions):
     """One run each; only methods that draw differ between seeds."""
     problems: tuple[str, ...] = ("valley", "quadratic", "scaled")
     """valley: from the papers; quadratic: two bowls; scaled: one of them a hundred times as steep."""
-    steps: int = 3000
+    steps: int = 2000
     """Adam steps from each start."""
-    lr: float = 0.1
+    lr: float = 0.2
     """Adam's step size."""
 
     def __post_init__(self) -> None:

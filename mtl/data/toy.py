@@ -25,8 +25,12 @@ class Problem:
     corners: tuple[float, float, float, float]  # of the region to draw: x from, to, y from, to
 
     def distance(self, points: Tensor) -> Tensor:
-        """Distance [...] of points [..., 2] to the Pareto set."""
-        return torch.cdist(points.reshape(-1, 2), self.pareto()).amin(dim=1).reshape(points.shape[:-1])
+        """Distance [...] of points [..., 2] to the Pareto set: to the line through its points."""
+        front, flat = self.pareto(), points.reshape(-1, 1, 2)
+        begin, way = front[:-1], front.diff(dim=0)  # [M - 1, 2]
+        along = ((flat - begin) * way).sum(dim=-1) / way.square().sum(dim=-1)
+        nearest = begin + along.clamp(0, 1)[..., None] * way  # [N, M - 1, 2]
+        return (flat - nearest).norm(dim=-1).amin(dim=1).reshape(points.shape[:-1])
 
 
 def _valley(points: Tensor) -> Tensor:
@@ -81,11 +85,12 @@ def _segment() -> Tensor:
 
 _AROUND = ((-2.0, 1.5), (2.0, 1.0), (0.3, -1.5), (-3.0, -1.0))
 PROBLEMS: dict[str, Problem] = {
-    # Liu et al. 2021 (CAGrad), appendix; the starts are those of Navon et al. 2022 (Nash-MTL)
+    # Liu et al. 2021 (CAGrad), appendix; the starts are theirs and those of Navon et al. 2022 (Nash-MTL) and Liu et al.
+    # 2023 (FAMO), each once
     "valley": Problem(
         "valley",
         _valley,
-        ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0)),
+        ((-8.5, 7.5), (-8.5, 5.0), (0.0, 0.0), (9.0, 9.0), (10.0, -8.0), (-7.5, -0.5), (9.0, -1.0)),
         _valley_pareto,
         (-11.0, 11.0, -11.0, 11.0),
     ),
