@@ -3,14 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from mtl.balancing.method import Answer, Given, Method, Needs
-from mtl.balancing.solvers import TOLERANCE, Solution
-
-_STEPS = 200
-_STATIONARY = 1e6  # weights of unit gradients beyond this: their weighted sum is zero to rounding
+from mtl.balancing.methods.fairgrad import fair_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,32 +29,5 @@ class NashMTL(Method):
     needs: ClassVar[Needs] = "gramian"
 
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
-        solution = nash_weights(given.gramian)
+        solution = fair_weights(given.gramian, alpha=1.0)
         return Answer(solution.weights, None, solution.residual, solution.converged), state
-
-
-def nash_weights(gramian: Tensor) -> Solution:
-    """The weights [T] for a Gramian [T, T], and their residual."""
-    lengths = gramian.diagonal().clamp(min=0).sqrt()
-    weights = torch.zeros_like(lengths)
-    there = lengths > 0
-    if not bool(there.any()):
-        return Solution(weights, 0.0)
-    lengths = lengths[there]
-    cosines = gramian[there][:, there] / lengths / lengths[:, None]
-    b, residual = torch.ones_like(lengths), float("inf")  # the weights of the unit gradients
-    for _ in range(_STEPS):
-        gains = cosines @ b
-        found = float((b * gains - 1).abs().max())
-        # where gradients nearly oppose each other weights are large, and rounding alone is their square times epsilon
-        if found < 1e-13 or (found <= TOLERANCE + 1e-14 * float(b.max()) ** 2 and found >= residual):
-            break  # exact, or rounding alone moves it
-        residual = min(residual, found)
-        if float(b.max()) > _STATIONARY:
-            return Solution(weights, 0.0)
-        step = torch.linalg.solve(cosines + torch.diag(b**-2), 1 / b - gains)
-        decrement = float((step * (1 / b - gains)).sum().clamp(min=0).sqrt())
-        b = b + step * (1.0 if decrement < 0.25 else 1 / (1 + decrement))  # stays positive (self-concordance)
-    weights[there] = b / lengths
-    residual = float((b * (cosines @ b) - 1).abs().max())
-    return Solution(weights, residual, rounding=1e-14 * float(b.max()) ** 2)
