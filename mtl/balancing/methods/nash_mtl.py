@@ -11,11 +11,11 @@ from mtl.balancing.methods.fairgrad import fair_weights
 class NashMTL(Method):
     """Weights a > 0 with M a = 1 / a: every task gains g_t · d = 1 / a_t, and |d|² is the number of tasks.
 
-    The weights are the one minimiser of a' M a / 2 - sum_t log a_t, found by damped Newton steps on gradients
-    of length one; the residual is the largest |a_t (M a)_t - 1|. Orthogonal gradients of length one give the
-    plain sum. The length of the direction does not follow that of the gradients. Where a combination of the
-    gradients with positive weights is zero (the point is Pareto-stationary) no solution exists, and the
-    direction is zero; a task with a zero gradient has weight zero. Source: Navon et al. 2022, claim 3.1 and
+    The weights are the one minimiser of a' M a / 2 - sum_t log a_t, found as in `fairgrad`, of which it is
+    ``alpha=1``, with the same residual. Orthogonal gradients of length one give the plain sum. The length of
+    the direction does not follow that of the gradients. Where a combination of the gradients with weights
+    >= 0 is zero (the point is Pareto-stationary) no solution exists, and the direction is zero; a task with a
+    zero gradient has weight zero. Source: Navon et al. 2022, claim 3.1 and
     algorithm 1. Their code approximates it by 20 convex programs (section 3.2), weights the heads too, and
     clips the trunk's gradient to length one: do so for every method, or for none. Cost: T backward passes.
 

@@ -100,7 +100,7 @@ CASES: dict[str, list[Case]] = {
     "dwa": cases(run(8), window=2, temperature=0.7) + cases(run(4), window=1)
     + cases(at((0.0, 1.0), (2.0, 3.0), (1.0, 1.0)), window=1) + cases(run(3)),
     "stch": cases(run(2)) + cases(run(2), **WEIGHTS) + cases(run(2), mu=0.4, ideal=(0.1, -0.5, 0.3), **WEIGHTS)
-    + cases(run(13), reference="official", warm_up=10) + cases(run(5), reference="official", warm_up=4)
+    + cases(run(13), reference="official", warm_up=10, **WEIGHTS) + cases(run(5), reference="official", warm_up=4)
     + cases(absent(run(5), ABSENT), absent(run(5, seed=1), ABSENT), reference="official", warm_up=2, mu=0.4, **WEIGHTS),
     "famo": cases(run(5), lr=0.3, decay=0.2) + cases(told(run(5)), lr=0.3, ideal=(-1.0, 0.2, 0.3))
     + cases(absent(run(5), ABSENT), told(absent(run(5), ABSENT)), lr=0.3),
