@@ -10,6 +10,7 @@ from mtl.balancing.method import Answer, Given, Method, Needs, check_number
 from mtl.balancing.solvers import TOLERANCE, Solution, minimum_norm_weights, unit_diagonal
 
 _STEPS = 200
+_HALVINGS = 30  # of a step, at most
 _PATIENCE = 10  # steps after which it is asked whether there is a solution: most take five
 _STATIONARY = 1e-6  # a convex combination of unit gradients that is shorter is zero to rounding
 _VISIBLE = 1e-6  # of the terms that a gain is the sum of: below, rounding is more than the tolerance
@@ -125,11 +126,12 @@ def _step(
         return square - sum_u, abs(square) + abs(sum_u)
 
     here, size = value(b, had, asked)
-    descent, t = float(b * (had - asked) @ move), 1.0
-    while True:
+    descent = float(b * (had - asked) @ move)
+    for halvings in range(_HALVINGS):
+        t = 0.5**halvings
         grown = torch.where(powers, (t * move).clamp(-500, 500).exp(), (1 + t * move).clamp(min=0.1))
         new = (b * grown).clamp(min=1e-250)
         gains, wanted = C @ new, (log_k - p * new.log()).exp()
-        if t < 1e-9 or value(new, gains, wanted)[0] <= here + 1e-4 * t * descent + 1e-13 * size:
-            return new, gains, wanted
-        t /= 2
+        if value(new, gains, wanted)[0] <= here + 1e-4 * t * descent + 1e-13 * size:
+            break  # lower, as far as rounding lets it be seen
+    return new, gains, wanted

@@ -15,9 +15,9 @@ class NashMTL(Method):
     ``alpha=1``, with the same residual. Orthogonal gradients of length one give the plain sum. The length of
     the direction does not follow that of the gradients. Where a combination of the gradients with weights
     >= 0 is zero (the point is Pareto-stationary) no solution exists, and the direction is zero; a task with a
-    zero gradient has weight zero. Source: Navon et al. 2022, claim 3.1 and
-    algorithm 1. Their code approximates it by 20 convex programs (section 3.2), weights the heads too, and
-    clips the trunk's gradient to length one: do so for every method, or for none. Cost: T backward passes.
+    zero gradient has weight zero. Source: Navon et al. 2022, claim 3.1 and algorithm 1. Their code
+    approximates it by 20 convex programs (section 3.2), weights the heads too, and clips the trunk's gradient
+    to length one: do so for every method, or for none. Cost: T backward passes.
 
     >>> import torch
     >>> from mtl.balancing import combine

@@ -102,14 +102,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "_step: grown = torch.where(powers, (t * move).clamp(-501, 500).exp(), (1 + t * "
             "move).clamp(min=0.1))"
         ): PATH,
-        (
-            "_step: if t < 1e-09 or value(new, gains, wanted)[0] <= here + 0.0001 / t * descent + 1e-13 * "
-            "size:"
-        ): PATH,
-        (
-            "_step: if t < 1e-09 or value(new, gains, wanted)[0] <= here - 0.0001 * t * descent + 1e-13 * "
-            "size:"
-        ): PATH,
+        ("_step: if value(new, gains, wanted)[0] <= here + 0.0001 / t * descent + 1e-13 * size:"): PATH,
+        ("_step: if value(new, gains, wanted)[0] <= here - 0.0001 * t * descent + 1e-13 * size:"): PATH,
     },
     "famo": {
         "init: return FAMOState(zeros, Adam.start(size), zeros - torch.nan)": NAN,
