@@ -39,9 +39,9 @@ def unit_diagonal(gramian: Tensor) -> tuple[Tensor, Tensor]:
 def complementarity(M: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """x >= 0 with y = start + M x >= 0 and x'y = 0, for each row of ``start`` [R, T]; returns x and y, [R, T].
 
-    M [T, T] is positive semi-definite with a diagonal of ones (or zeros). The conditions are those of the minimum of
-    x' M x / 2 + start' x over x >= 0. Solved by block principal pivoting (Kim and Park 2011, section 3), which its
-    single exchanges make finite. Cost: a few batched solves of [R, T, T].
+    M [T, T] is positive semi-definite with a diagonal near one (or of zeros). The conditions are those of the minimum
+    of x' M x / 2 + start' x over x >= 0. Solved by block principal pivoting (Kim and Park 2011, section 3), which
+    its single exchanges make finite. Cost: a few batched solves of [R, T, T].
 
     >>> M = torch.tensor([[1.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
     >>> complementarity(M, torch.tensor([[-1.0, 2.0]], dtype=torch.float64))[0]
@@ -50,20 +50,22 @@ def complementarity(M: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     T = M.shape[0]
     free = start < -_SLACK
     x, y = _solved(M, start, free)
-    fewest, chances = None, torch.full((len(start),), 3)
+    fewest = chances = None
     for _ in range(20 * T + 20):
         wrong = torch.where(free, x, y) < -_SLACK
-        if not bool(wrong.any()):
-            break
         count = wrong.sum(dim=1)
-        if fewest is None:
-            fewest = count
-        better = count < fewest
-        fewest = torch.minimum(fewest, count)
-        chances = torch.where(better, 3, chances - 1)
-        # out of chances: exchange the last wrong one alone, which cannot cycle (Murty 1974)
-        last = torch.arange(T) == (wrong * torch.arange(1, T + 1)).amax(dim=1, keepdim=True) - 1
-        free = free ^ (wrong & ((chances >= 0)[:, None] | last))
+        if not bool(count.any()):
+            break
+        if fewest is None or chances is None:
+            fewest, chances = count, torch.full_like(count, 2)
+        else:
+            chances = torch.where(count < fewest, 3, chances - 1)
+            fewest = torch.minimum(fewest, count)
+        if bool((chances < 0).any()):  # exchange the last wrong one alone, which cannot cycle (Murty 1974)
+            places = torch.arange(1, T + 1)
+            last = places == (wrong * places).amax(dim=1, keepdim=True)
+            wrong = wrong & ((chances >= 0)[:, None] | last)
+        free = free ^ wrong
         x, y = _solved(M, start, free)
     return x, y
 
@@ -108,8 +110,9 @@ def minimum_norm_weights(gramian: Tensor) -> Solution:
     """min_w w' M w over the simplex: the shortest convex combination of the gradients.
 
     With the gradients scaled to length one and c_t = 1 / |g_t|, the weights are proportional to x_t / |g_t|, where
-    x minimises x' C x / 2 - c'x over x >= 0 (a multiple of the solution, by homogeneity). The residual is the
-    duality gap (|d|² - min_t g_t · d) / min_t |g_t|². A zero gradient takes all the weight, and d is zero.
+    x minimises x' (C + c c') x / 2 - c'x over x >= 0 (a multiple of the solution, by homogeneity; c'x is the sum of
+    the weights, so that c c' changes nothing but keeps x finite where gradients cancel). The residual is the duality
+    gap (|d|² - min_t g_t · d) / min_t |g_t|². A zero gradient takes all the weight, and d is zero.
 
     >>> minimum_norm_weights(torch.tensor([[1.0, 0.0], [0.0, 4.0]], dtype=torch.float64)).weights
     tensor([0.8000, 0.2000], dtype=torch.float64)
@@ -121,7 +124,7 @@ def minimum_norm_weights(gramian: Tensor) -> Solution:
         return Solution(zero / zero.sum(), 0.0)
     C, lengths = unit_diagonal(gramian)
     c = lengths.min() / lengths
-    x, _ = complementarity(C, -c[None])
+    x, _ = complementarity(C + c * c[:, None], -c[None])
     weights = x[0].clamp(min=0) * c
     weights = weights / weights.sum()
     gains = gramian @ weights

@@ -57,7 +57,7 @@ def put(state: Any, places: Tensor, new: Any) -> Any:
         elif axes and not _everyone(places, len(old)):
             at = places.to(old.device)
             where = (at,) if axes == 1 else (at[:, None], at)
-            value = old.clone().index_put_(where, value.to(old))
+            value = old.to(value.dtype, copy=True).index_put_(where, value.to(old.device))
         fields.append(value)
     return type(state)._make(fields)
 

@@ -7,18 +7,19 @@ import torch
 from torch import Tensor
 
 from mtl.balancing.method import Answer, Given, Method, Needs, check_choice, check_number
-from mtl.balancing.solvers import Solution, complementarity, unit_diagonal
+from mtl.balancing.solvers import TOLERANCE, Solution, complementarity, minimum_norm_weights, unit_diagonal
 
 
 @dataclass(frozen=True, kw_only=True)
 class CAGrad(Method):
     """d = T (g + e): g the mean gradient, and e that maximises min_t g_t · (g + e) subject to |e| <= c |g|.
 
-    With c = 0 the plain sum, with c >= 1 no task gets worse to first order. Solved exactly; the residual is
-    the duality gap, relative. A zero gradient counts in the mean and not in the minimum. Source: Liu et al.
-    2021, equation 3 and algorithm 1, times T as in the authors' code ("to match the sum loss"). Their code
-    solves the dual with SLSQP (1e-8 under its roots) and divides by 1 + c² unless told otherwise; its toy
-    problem divides by 1 + c. Heads get their own gradients, as here. Cost: T backward passes.
+    With c = 0 the plain sum, with c >= 1 no task gets worse to first order. Where gradients cancel, a shorter
+    e may do all that can be done; it is the shortest of those. Solved exactly; the residual is the duality
+    gap, relative. A zero gradient counts in the mean and not in the minimum. Source: Liu et al. 2021,
+    equation 3 and algorithm 1, times T as in the authors' code ("to match the sum loss"). Their code solves
+    the dual with SLSQP (1e-8 under its roots) and divides by 1 + c² unless told otherwise; its toy problem
+    divides by 1 + c. Heads get their own gradients, as here. Cost: T backward passes.
 
     Args:
         c: how far from the average (0.4, for Cityscapes also 0.6, in the authors' scripts, 0.5 in their toy problem).
@@ -83,15 +84,34 @@ def cagrad_weights(gramian: Tensor, c: float) -> Solution:
         active = x > 0
     e = x.clamp(min=0) / lengths
     reached = float((e @ M @ e).clamp(min=0).sqrt())
-    if reached > 0:
-        e = e * (radius / reached)
-    gains = b + M @ e
-    total = float(e.sum())
-    w = e / total if total > 0 else torch.full_like(e, 1 / len(e))
-    dual = float(w @ b) + radius * float((w @ M @ w).clamp(min=0).sqrt())
-    residual = max(0.0, (dual - float(gains.min())) / (radius + radius / c))
+    e = e * (radius / max(reached, 1e-12 * radius))
+    residual = _gap(M, b, radius, e, e / e.sum().clamp(min=1e-300)) / (radius + length)
+    if reached < 0.999 * radius or residual > TOLERANCE:  # x went to a combination of gradients that is zero
+        choices = [(residual, e)] if reached >= 0.999 * radius else []
+        for s in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
+            e, w = _shortest(M, b, length, s / length)
+            choices.append((_gap(M, b, radius, e, w) / (radius + length), e))
+            if choices[-1][0] <= TOLERANCE:
+                break
+        residual, e = min(choices, key=lambda choice: choice[0])
     weights[there] += T * e
     return Solution(weights, residual, rounding=1e-14 / length**2)
+
+
+def _gap(M: Tensor, b: Tensor, radius: float, e: Tensor, w: Tensor) -> float:
+    """The dual's value at w less the least gain at e, which is at most the optimum's."""
+    dual = float(w @ b) + radius * float((w @ M @ w).clamp(min=0).sqrt())
+    return max(0.0, dual - float((b + M @ e).min()))
+
+
+def _shortest(M: Tensor, b: Tensor, length: float, s: float) -> tuple[Tensor, Tensor]:
+    """The shortest e that maximises min_t (b + M e)_t, and the w of the dual, a combination of gradients that is zero.
+
+    With a multiplier s for |e|² / 2 the dual's w is that of the shortest combination of the g_t + s g, and e = g_w / s.
+    Once s is small enough e stays as it is, and w is linear in s.
+    """
+    w, half = (minimum_norm_weights(M + s * (b + b[:, None]) + (s * length) ** 2).weights for s in (s, s / 2))
+    return w / s, (2 * half - w).clamp(min=0)
 
 
 def _root(C: Tensor, b: Tensor, ones: Tensor, active: Tensor, radius: float) -> tuple[float, Tensor]:

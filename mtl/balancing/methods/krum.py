@@ -52,5 +52,5 @@ class Krum(Method):
         last = scores.sort().values[selected - 1]
         rounding = 1e-12 * squares.max()
         sure, tied = scores < last - rounding, (scores - last).abs() <= rounding
-        weights = sure.double() + tied * (selected - sure.sum()) / tied.sum()
+        weights = sure.double() + tied.double() * (selected - sure.sum()) / tied.sum()
         return Answer(weights=T / selected * weights), state

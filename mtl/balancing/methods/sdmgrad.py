@@ -25,7 +25,10 @@ class SDMGrad(Method):
 
     q is the preference on the simplex; w starts where the step before left it. The products are divided by
     the squared mean length of the gradients, so that ``lr`` has no units, and steps have momentum, both as in
-    the authors' code (which takes the lengths from the product's diagonal). The paper draws three batches a
+    the authors' code (which takes the lengths from the product's diagonal). With their lr the steps do not
+    settle, there as here: w swings between vertices, and ends on one of them. It comes to rest for lr below
+    2 (1 + momentum) over the largest eigenvalue of the products, which for gradients of one length lies
+    between 1 (at right angles) and T (parallel): lr=0.5 for up to six tasks. The paper draws three batches a
     step; here G1 is the batch of this step and G2 that of the step before (see `modo`). Source: Xiao, Ban and
     Ji 2023, section 6.1 for the scaling. Their code for supervised learning writes its three batches to one
     tensor, so that the last counts for all three, and clips the trunk's gradient to length one. Memory:

@@ -10,20 +10,47 @@ FILLER = "stands in for a zero that divides a zero, or for what is masked afterw
 ZERO = "what is zero to rounding stays so with any factor"
 NUMBER = "the inner product of two vectors"
 PATH = "another way to the same solution; its conditions are checked at the end"
-ROUNDING = "when an iteration stops among points that are equal to rounding"
+SYMMETRIC = "the matrix is its own transpose"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
+    "aligned_mtl": {
+        (
+            "aligned_weights: return Solution(preference @ B, float(residual), rounding=1e-14 * "
+            "float(values[-1] / values[0]))"
+        ): SYMMETRIC,
+    },
     "cagrad": {
         "cagrad_weights: T = gramian.shape[1]": SQUARE,
         "cagrad_weights: return Solution(0 / weights, 0.0)": "the weights are one",
         "cagrad_weights: return Solution(1 * weights, 0.0)": ZERO,
-        "cagrad_weights: b = M.mean(dim=0)[there]": "M is symmetric",
+        "cagrad_weights: b = M.mean(dim=0)[there]": SYMMETRIC,
         "cagrad_weights: active[b.argmax()] = True": PATH,
         "cagrad_weights: for _ in range(5 * T + 4):": PATH,
         "cagrad_weights: for _ in range(4 * T + 5):": PATH,
         "cagrad_weights: if float(torch.where(active, x, slack).min()) >= 1e-12:": PATH,
         "_root: A = A - 1e-13 * torch.eye(len(A), dtype=A.dtype)": (
             "either sign keeps a singular system solvable"
+        ),
+        "cagrad_weights: e = e * (radius / max(reached, 1e-12 / radius))": (
+            "an e of that length is replaced anyway"
+        ),
+        (
+            "_shortest: w, half = (minimum_norm_weights(M + s * (b + b[:, None]) + (s * length) ** "
+            "3).weights for s in (s, s / 2))"
+        ): (
+            "what is added to every inner product changes no shortest combination, as long as none is negative"
+        ),
+        (
+            "_shortest: w, half = (minimum_norm_weights(M + s * (b + b[:, None]) + (s / length) ** "
+            "2).weights for s in (s, s / 2))"
+        ): (
+            "what is added to every inner product changes no shortest combination, as long as none is negative"
+        ),
+        (
+            "_shortest: w, half = (minimum_norm_weights(M + s * (b + b[:, None]) - (s * length) ** "
+            "2).weights for s in (s, s / 2))"
+        ): (
+            "what is added to every inner product changes no shortest combination, as long as none is negative"
         ),
     },
     "config": {
@@ -53,43 +80,30 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         ): CANCELS,
     },
     "excess_mtl": {
-        "solve: excess = (rows.square() / torch.where(root > 0, root, 1.0)).mean(dim=1).double().cpu()": (
-            CANCELS
-        ),
-        "solve: excess = (rows.square() / torch.where(root > 0, root, 2.0)).sum(dim=1).double().cpu()": (
-            FILLER
-        ),
+        "solve: terms = rows[:, block].square() / torch.where(root > 0, root, 2.0)": FILLER,
         "solve: relative = excess / torch.where(first > 0, first, 2.0)": FILLER,
         "solve: logits = logits + logits.mean()": "a softmax does not see a number added to all logits",
         "solve: logits = logits - logits.sum()": "a softmax does not see a number added to all logits",
     },
     "fairgrad": {
-        (
-            "fair_weights: if found < 1e-13 or (found <= TOLERANCE - 1e-14 * float((b / start).max()) ** 2 "
-            "and found >= residual):"
-        ): ROUNDING,
-        (
-            "fair_weights: if found < 1e-13 or (found <= TOLERANCE + 1e-14 / float((b / start).max()) ** 2 "
-            "and found >= residual):"
-        ): ROUNDING,
-        (
-            "fair_weights: if found < 1e-13 or (found <= TOLERANCE + 1e-14 * float((b / start).min()) ** 2 "
-            "and found >= residual):"
-        ): ROUNDING,
-        (
-            "fair_weights: if found < 1e-13 or (found <= TOLERANCE + 1e-14 * float((b * start).max()) ** 2 "
-            "and found >= residual):"
-        ): ROUNDING,
-        (
-            "fair_weights: if found < 1e-13 or (found <= TOLERANCE + 1e-14 * float((b / start).max()) ** 2 "
-            "and found <= residual):"
-        ): ROUNDING,
-        "fair_weights: residual = max(residual, found)": ROUNDING,
-        "fair_weights: b = _search(C, k, p, b, step, slope=float((products + wanted) @ step))": PATH,
-        "_search: t = min(2.0, 0.9 / max(float((-step / b).max()), 0.9))": "the other number is at most one",
-        "_search: while t > 1e-12 and value(b + t * step) > here + 0.0001 * t * slope + 1e-13 / abs(here):": (
-            PATH
+        "fair_weights: error = _error(had, asked, b @ sizes)": SYMMETRIC,
+        "fair_weights: return Solution(weights, _error(had, asked, b @ sizes))": SYMMETRIC,
+        "fair_weights: if (done or step != _PATIENCE) and _cancel(C, had, float(b @ had)):": (
+            "it is asked more often"
         ),
+        "_step: factor, _ = torch.linalg.cholesky_ex(C + torch.diag(slope - 1e-13))": (
+            "either sign is rounding beside the slope"
+        ),
+        (
+            "_step: grown = torch.where(powers, (t * move).clamp(-500, 501).exp(), (1 + t * "
+            "move).clamp(min=0.1))"
+        ): PATH,
+        (
+            "_step: grown = torch.where(powers, (t * move).clamp(-501, 500).exp(), (1 + t * "
+            "move).clamp(min=0.1))"
+        ): PATH,
+        ("_step: if value(new, gains, wanted)[0] <= here + 0.0001 / t * descent + 1e-13 * size:"): PATH,
+        ("_step: if value(new, gains, wanted)[0] <= here - 0.0001 * t * descent + 1e-13 * size:"): PATH,
     },
     "famo": {
         "init: return FAMOState(zeros, Adam.start(size), zeros - torch.nan)": NAN,
@@ -141,28 +155,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "modo": {
         "start: return cls(torch.zeros(size.tasks, size.parameters), ones, 0 / ones)": "zero either way",
-        "solve: return (Answer(weights=weights), PairState(given.jacobian.clone(), weights, state.steps + 2))": (
-            "only whether there was a step is read"
-        ),
-    },
-    "nash_mtl": {
         (
-            "nash_weights: if found < 1e-13 or (found <= TOLERANCE - 1e-14 * float(b.max()) ** 2 "
-            "and found >= residual):"
-        ): ROUNDING,
-        (
-            "nash_weights: if found < 1e-13 or (found <= TOLERANCE + 1e-14 / float(b.max()) ** 2 "
-            "and found >= residual):"
-        ): ROUNDING,
-        (
-            "nash_weights: if found < 1e-13 or (found <= TOLERANCE + 1e-14 * float(b.min()) ** 2 "
-            "and found >= residual):"
-        ): ROUNDING,
-        (
-            "nash_weights: if found < 1e-13 or (found <= TOLERANCE + 1e-14 * float(b.max()) ** 2 "
-            "and found <= residual):"
-        ): ROUNDING,
-        "nash_weights: residual = max(residual, found)": ROUNDING,
+            "solve: return (Answer(weights=weights), PairState(given.jacobian.clone(), weights, state.steps "
+            "+ 2))"
+        ): "only whether there was a step is read",
     },
     "pbi": {
         "solve: off = gaps - ray @ gaps * ray": NUMBER,
@@ -173,26 +169,28 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "sdmgrad": {
         "solve: mean = float(lengths.mean()) or 2.0": FILLER,
         (
-            "solve: return (Answer(weights=weights), PairState(given.jacobian.clone(), len(given.tasks) * w, "
-            "state.steps + 2))"
+            "solve: return (Answer(weights=weights), PairState(given.jacobian.clone(), len(given.tasks) * "
+            "w, state.steps + 2))"
         ): "only whether there was a step is read",
     },
     "solvers": {
         "complementarity: T = M.shape[1]": SQUARE,
-        "complementarity: fewest = torch.full((len(start),), T - 1)": PATH,
-        "complementarity: fewest = torch.full((len(start),), T + 2)": PATH,
-        "complementarity: chances = torch.full((len(start),), 4)": PATH,
         "complementarity: for _ in range(21 * T + 20):": PATH,
         "complementarity: for _ in range(20 * T + 21):": PATH,
         "complementarity: count = wrong.sum(dim=0)": PATH,
-        "complementarity: chances = torch.where(better, 4, chances - 1)": PATH,
-        "complementarity: chances = torch.where(better, 3, chances - 2)": PATH,
-        "complementarity: free = free ^ wrong & ((chances >= 0)[None, :] | last)": PATH,
-        "complementarity: free = free ^ wrong & ((chances >= 1)[:, None] | last)": PATH,
-        "complementarity: system = M * active[:, :, None] * active[:, :, None]": (
+        "complementarity: for _ in range(20 * T - 20):": PATH,
+        "complementarity: free = start < _SLACK": PATH,
+        "complementarity: free = start > -_SLACK": PATH,
+        "complementarity: fewest, chances = (count, torch.full_like(count, 3))": PATH,
+        "complementarity: chances = torch.where(count < fewest, 4, chances - 1)": PATH,
+        "complementarity: chances = torch.where(count < fewest, 3, chances - 2)": PATH,
+        "complementarity: if bool((chances < 1).any()):": PATH,
+        "complementarity: wrong = wrong & ((chances >= 0)[None, :] | last)": PATH,
+        "complementarity: wrong = wrong & ((chances >= 1)[:, None] | last)": PATH,
+        "_solved: system, right = (M * active[:, :, None] * active[:, :, None], -start * active)": (
             "the rows that are not free already have x = 0"
         ),
-        "complementarity: system.diagonal(dim1=1, dim2=2).add_(torch.where(free, _RIDGE, 2.0))": (
+        "_solved: system.diagonal(dim1=1, dim2=2).add_(torch.where(free, _RIDGE, 2.0))": (
             "2 x = 0 where x = 0"
         ),
         "minimum_norm_weights: c = lengths.max() / lengths": CANCELS,

@@ -6,14 +6,15 @@ read at solutions that are wrong on purpose: at a right one, a certificate that 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
+
+from mtl.balancing.method import Size
 
 Probe = Callable[[ModuleType], None]
 
@@ -57,71 +58,104 @@ def zero_gradients_share_the_weight(module: ModuleType) -> None:
 
 
 def equal_cosines_residual(module: ModuleType) -> None:
-    """An eigenvalue of two where it is one: b = (1, 1/2)."""
+    """An eigenvalue of two where it is one: b = (1, 1/2), or (2, 2) where (2, 4) is wanted."""
     with patch.object(torch.linalg, "eigh", return_value=(tensor(1.0, 2.0), torch.eye(2).double())):
         near(module.equal_cosines(torch.eye(2).double())[2], 0.5)
+        near(module.equal_cosines(torch.eye(2).double(), tensor(2.0, 4.0))[2], 0.5)
+
+
+def aligned_residual(module: ModuleType) -> None:
+    """Eigenvalues of 2 and 3 where they are 1 and 4: B M B = diag(1, 8/3), and 2 is aimed at."""
+    with patch.object(torch.linalg, "eigh", return_value=(tensor(2.0, 3.0), torch.eye(2).double())):
+        solution = module.aligned_weights(torch.diag(tensor(1.0, 4.0)), tensor(1.0, 1.0))
+    near(solution.residual, 0.5)
+    near(solution.rounding, 1.5e-14)
+
+
+def excess_adds_up_blocks_of_columns(module: ModuleType) -> None:
+    """In the first step S = g², so that e_t is the sum of |g_t|."""
+    J = torch.arange(10, dtype=torch.float64).reshape(2, 5) - 4
+    given = SimpleNamespace(jacobian=J, tasks=("a", "b"))
+    rule = module.ExcessMTL()
+    with patch.object(module, "blocks", return_value=[slice(0, 2), slice(2, 5)]):
+        _, state = rule.solve(given, rule.init(Size(2, 5)))
+    near(state.first, J.abs().sum(dim=1))
 
 
 def cagrad_residual(module: ModuleType) -> None:
-    """Two orthogonal unit gradients, c = 0.4: mean (1/2, 1/2), radius 0.4 / sqrt 2; e along the first, or zero."""
+    """Two orthogonal unit gradients, c = 0.4: mean (1/2, 1/2), radius 0.4 / sqrt 2; e along the first, w = (1, 0)."""
     length = 0.5**0.5
     radius = 0.4 * length
-    for x, dual, least in (
-        ((0.5, 0.0), 0.5 + radius, 0.5),  # w = (1, 0)
-        ((0.0, 0.0), 0.5 + radius * length, 0.5),  # w = (1/2, 1/2)
+    wrong = (tensor(radius, 0.0), tensor(1.0, 0.0))
+    with (
+        patch.object(module, "_root", return_value=(-10.0, tensor(0.5, 0.0))),
+        patch.object(module, "_shortest", return_value=wrong),
     ):
-        with patch.object(module, "_root", return_value=(-10.0, tensor(*x))):
+        solution = module.cagrad_weights(torch.eye(2).double(), 0.4)
+    near(solution.weights, [1 + 2 * radius, 1.0])
+    near(solution.residual, radius / (radius + length))
+    near(solution.rounding, 1e-14 / length**2)
+
+
+def cagrad_tries_until_the_gap_is_closed(module: ModuleType) -> None:
+    """Multipliers from 1e-2 to 1e-6; the point with the smallest gap counts, and the first only where it is as long."""
+    length = 0.5**0.5
+    radius, tried = 0.4 * length, []
+
+    def shortest(M: Tensor, b: Tensor, length: float, s: float) -> tuple[Tensor, Tensor]:
+        tried.append(s * length)
+        return tensor(len(tried) / 10, 0.0), tensor(1.0, 0.0)
+
+    for x, gaps, count, e in (
+        (0.5, (5, 3, 2, 4, 6, 7), 5, 0.2), (0.5, (1, 3, 2, 4, 6, 7), 5, radius), (0.5, (5, 3, 0), 2, 0.2),
+        (0.5 * radius, (1, 3, 2, 4, 6, 7), 5, 0.2), (0.998 * radius, (0, 3, 2, 4, 6, 1), 5, 0.5),
+        (0.9995 * radius, (0,), 0, radius),
+    ):  # fmt: skip
+        tried.clear()
+        with (
+            patch.object(module, "_root", return_value=(-10.0, tensor(x, 0.0))),
+            patch.object(module, "_shortest", shortest),
+            patch.object(module, "_gap", side_effect=map(float, gaps)),
+        ):
             solution = module.cagrad_weights(torch.eye(2).double(), 0.4)
-        near(solution.weights, [1 + 2 * radius * (x[0] > 0), 1.0])
-        near(solution.residual, (dual - least) / (radius + length))
-        near(solution.rounding, 1e-14 / length**2)
+        near(tried, [1e-2, 1e-3, 1e-4, 1e-5, 1e-6][:count])
+        near(solution.weights, [1 + 2 * e, 1.0])
+        near(solution.residual, (min(gaps[1:]) if count and e != radius else gaps[0]) / (radius + length))
 
 
-def newton(M: np.ndarray, steps: int) -> np.ndarray:
-    """The weights after some damped Newton steps on b' M b / 2 - sum log b: 1 / (1 + d), in full once d < 1/4."""
-    b = np.ones(len(M))
-    for _ in range(steps):
-        slope = M @ b - 1 / b
-        step = -np.linalg.inv(M + np.diag(1 / b**2)) @ slope
-        decrement = np.sqrt(-(step @ slope))
-        b = b + step / (1 if decrement < 0.25 else 1 + decrement)
-    return b
+def cagrad_gap(module: ModuleType) -> None:
+    """M = diag(1, 4), b = (1, 2): at w = (3/4, 1/4) 5/4 + r sqrt(13) / 4; gains at e = (1, 0) are 2 and 2."""
+    M, b = torch.diag(tensor(1.0, 4.0)), tensor(1.0, 2.0)
+    for radius, e, wanted in ((2.0, (1.0, 0.0), 1.25 + 13**0.5 / 2 - 2), (2.0, (0.5, 0.5), 1.25 + 13**0.5 / 2 - 1.5),
+                              (0.0, (1.0, 0.0), 0.0)):  # fmt: skip
+        near(module._gap(M, b, radius, tensor(*e), tensor(0.75, 0.25)), wanted)
 
 
-def nash_steps(module: ModuleType) -> None:
-    """A near start, a far one, and uneven ones; lengths of one, two and three."""
-    lengths = np.array([1.0, 2.0, 3.0])
-    for inner in ((0.05, 0.02, -0.03), (-0.6, -0.3, -0.2), (0.9, 0.5, 0.4), (0.1, 0.1, 0.09)):
-        a, b, c = inner
-        M = np.array([[1.0, a, b], [a, 1.0, c], [b, c, 1.0]])
-        for steps in (0, 1, 2, 3):
-            with patch.object(module, "_STEPS", steps):
-                solution = module.nash_weights(torch.from_numpy(M * lengths * lengths[:, None]))
-            wanted = newton(M, steps)
-            near(solution.weights, wanted / lengths)
-            np.testing.assert_allclose(solution.residual, np.abs(wanted * (M @ wanted) - 1).max(), atol=1e-14)
-            near(solution.rounding, 1e-14 * wanted.max() ** 2)
+def cagrad_shortest(module: ModuleType) -> None:
+    """(1, 1), (-1, 1) / 2 and (0, -1): w = (1, 2, 2) / 5 is zero, and any small s gives the same e."""
+    J = np.array([[1.0, 1.0], [-0.5, 0.5], [0.0, -1.0]])
+    mean = J.mean(axis=0)
+    M, b = torch.from_numpy(J @ J.T), torch.from_numpy(J @ mean)
+    e, w = module._shortest(M, b, float(np.linalg.norm(mean)), 1e-3)
+    np.testing.assert_allclose(w.numpy() @ J, 0, atol=1e-9)
+    np.testing.assert_allclose(w, [0.2, 0.4, 0.4], atol=1e-9)
+    np.testing.assert_allclose(J @ (mean + e.numpy() @ J), float(w @ b), atol=1e-9)
 
 
 @contextmanager
 def solves(most: int) -> Iterator[None]:
-    """Inside, at most so many linear systems are solved."""
-    real, left = torch.linalg.solve, iter(range(most))
+    """Inside, at most so many positive definite systems are solved."""
+    real, left = torch.cholesky_solve, iter(range(most))
 
     def solve(*systems: Tensor) -> Tensor:
         assert next(left, None) is not None, f"it solves more than {most} systems"
         return real(*systems)
 
-    with patch.object(torch.linalg, "solve", solve):
+    with patch.object(torch, "cholesky_solve", solve):
         yield
 
 
 M3 = tensor((4.0, -1.0, 0.5), (-1.0, 1.0, 0.2), (0.5, 0.2, 0.5))
-
-
-def nash_ends_once_exact(module: ModuleType) -> None:
-    with solves(8):
-        module.nash_weights(M3)
 
 
 def fair_start_and_end(module: ModuleType) -> None:
@@ -129,41 +163,77 @@ def fair_start_and_end(module: ModuleType) -> None:
     lengths = np.array([1.0, 2.0, 3.0])
     C = np.array([[1.0, 0.2, -0.3], [0.2, 1.0, 0.1], [-0.3, 0.1, 1.0]])
     M = C * lengths * lengths[:, None]
-    for alpha in (0.5, 2.0):
+    for alpha in (0.5, 1.0, 2.0):
         p = 1 / alpha
         with patch.object(module, "_STEPS", 0):
             solution = module.fair_weights(torch.from_numpy(M), alpha)
         a = lengths ** (-2 / (1 + p))
         near(solution.weights, a)
         near(solution.residual, np.abs(M @ a / a**-p - 1).max())
-        near(solution.rounding, 1e-14)
         with solves(10):
             module.fair_weights(M3, alpha)
-            solution = module.fair_weights(torch.from_numpy(M), alpha)
-        near(solution.rounding, 1e-14 * (solution.weights.numpy() / a).max() ** 2)
+            module.fair_weights(torch.from_numpy(M), alpha)
 
 
-def search_takes_what_lowers_the_value(module: ModuleType) -> None:
-    """b² / 2 - 2 sqrt b for each number: a full step where it lowers enough, else halves; never to zero or below."""
+def fair_error_is_relative(module: ModuleType) -> None:
+    """To the gain asked for, or to a millionth of the terms where that is more."""
+    near(module._error(tensor(3.0, 1.0), tensor(2.0, 1.5), tensor(9.0, 9.0)), 0.5)
+    near(module._error(tensor(3e-8, 1.0), tensor(2e-8, 1.0), tensor(9.0, 9.0)), 1e-8 / 9e-6)
 
-    def value(b: float) -> float:
-        return b**2 / 2 - 2 * b**0.5
 
-    def at(b: Any, step: Any) -> list[float]:
-        b, step = tensor(*b), tensor(*step)
-        slope = float((b - b**-0.5) @ step)
-        return module._search(
-            torch.eye(len(b)).double(), torch.ones(len(b)).double(), 0.5, b, step, slope
-        ).tolist()
+def newton(C: np.ndarray, b: np.ndarray, k: np.ndarray, p: float) -> np.ndarray:
+    """One step of FairGrad's, number by number: on a logarithm, a line, or where no gain is had; halved until less."""
 
-    near(at([0.5], [0.4]), [0.9])  # downhill, in full
-    near(at([0.5], [4.0]), [0.5 + 1.0])  # 4.5 and 2.5 are higher than 0.5, and 1.5 is lower
-    near(at([4.0], [-8.0]), [4 - 8 * 0.45])  # nine tenths of the way to zero
-    near(at([4.0, 1.0], [-8.0, 1.0]), [4 - 8 * 0.45, 1.45])  # of the one that would be first
-    little = brentq(lambda step: value(0.5 + step) - value(0.5) + 1e-6, 0.5, 2.0)
-    near(
-        at([0.5], [little]), [0.5 + little / 2]
-    )  # lower, but by less than a ten thousandth of what the slope says
+    def value(b: np.ndarray) -> float:
+        utility = np.log(b) if p == 1 else b ** (1 - p) / (1 - p)
+        return float(b @ C @ b / 2 - (k * utility).sum())
+
+    had, asked, slopes = C @ b, k * b**-p, []
+    for y, w, own in zip(had, asked, b, strict=True):
+        mean = w if abs(y / w - 1) < 1e-5 else (y - w) / np.log(y / w) if y > 0 else np.nan
+        slopes.append(p * mean / own if y > 0 else (w - y) / max(-y, own))
+    move = np.linalg.solve(C + np.diag(slopes), asked - had) / b
+    powers, t = (had > 0) & (np.array(slopes) > 1), 1.0
+    while True:
+        new = b * np.where(powers, np.exp(t * move), np.maximum(1 + t * move, 0.1))
+        if value(new) <= value(b) - 1e-4 * t * (b * (asked - had)) @ move:
+            return new
+        t /= 2
+
+
+def fair_steps(module: ModuleType) -> None:
+    """From starts of every kind, and with a line search that halves."""
+    C = np.array([[1.0, 0.3, -0.6], [0.3, 1.0, 0.2], [-0.6, 0.2, 1.0]])
+    starts = (
+        ((1.0, 1.2, 0.9), (1.1, 1.0, 0.8)), ((0.5, 0.7, 2.0), (1.0, 2.0, 1.0)), ((2.0, 1.0, 2.0), (1.0, 1.0, 1.0)),
+        ((0.3, 0.1, 0.9), (0.2, 0.2, 0.2)), ((1.0, 1.5, 0.8), (3.0, 1.0, 0.1)), ((1.0, 0.1, 3.0), (1.0, 1e-3, 1.0)),
+        ((0.1, 1.0, 3.0), (1.0, 1.0, 1.0)), ((1e-3, 1.0, 1.0), (1e-3, 9.0, 5.0)), ((0.1, 0.1, 0.1), (9.0, 0.1, 0.2)),
+        ((0.8, 0.06, 0.01), (0.01, 18.0, 45.0)), ((0.7, 1.5, 0.4), (55.0, 18.0, 0.01)),
+        ((0.2, 0.04, 0.02), (1.0, 1.0, 1.0)),
+    )  # fmt: skip
+    for p in (0.1, 0.5, 1.0, 3.0):
+        for b, k in starts:
+            own, factor = np.array(b), np.array(k if p != 1 else np.ones(3))
+            given = [torch.from_numpy(x) for x in (C, np.log(factor), own, C @ own, factor * own**-p)]
+            found, had, asked = module._step(*given[:2], p, *given[2:])
+            near(found, newton(C, own, factor, p))
+            near(had, C @ found.numpy())
+            near(asked, factor * found.numpy() ** -p)
+
+
+def fair_stationarity(module: ModuleType) -> None:
+    """A least gain that shows that none is needed spares the problem; else the shortest combination decides."""
+    C = torch.eye(2).double()
+    opposed = tensor((1.0, -1.0), (-1.0, 1.0))
+    with patch.object(module, "minimum_norm_weights", side_effect=AssertionError("not needed")):
+        assert not module._cancel(C, tensor(1.1e-6, 2.0), 1.0)
+        assert not module._cancel(C, tensor(3.3e-6, 2.0), 9.0)
+        assert not module._cancel(C, tensor(0.2e-6, 2.0), 0.01)
+    assert module._cancel(opposed, tensor(0.9e-6, 0.9e-6), 1.0)
+    assert module._cancel(opposed, tensor(2.9e-6, 3.0), 9.0)
+    for angle, zero in ((1e-6, True), (3e-6, False)):  # the combination is half as long
+        cosine = -np.cos(angle)
+        assert module._cancel(tensor((1.0, cosine), (cosine, 1.0)), tensor(0.0, 0.0), 1.0) == zero
 
 
 PROBES: dict[str, list[Probe]] = {
@@ -171,7 +241,10 @@ PROBES: dict[str, list[Probe]] = {
         converged_reads_the_residual_and_what_rounding_allows, dual_cone_residual, minimum_norm_residual,
         zero_gradients_share_the_weight, equal_cosines_residual,
     ],
-    "cagrad": [cagrad_residual],
-    "nash_mtl": [nash_ends_once_exact, nash_steps],
-    "fairgrad": [fair_start_and_end, search_takes_what_lowers_the_value],
+    "aligned_mtl": [aligned_residual],
+    "excess_mtl": [excess_adds_up_blocks_of_columns],
+    "cagrad": [cagrad_residual, cagrad_tries_until_the_gap_is_closed, cagrad_gap, cagrad_shortest],
+    "fairgrad": [
+        fair_start_and_end, fair_error_is_relative, fair_steps, fair_stationarity,
+    ],
 }  # fmt: skip

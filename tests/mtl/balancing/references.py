@@ -84,10 +84,35 @@ def geometric_mean(J: np.ndarray, L: np.ndarray) -> np.ndarray:
 
 
 def stch(
-    J: np.ndarray, L: np.ndarray, mu: float = 1.0, preference: Values = None, ideal: Values = None
-) -> np.ndarray:
-    p, z = each(preference, len(L)), each(ideal, len(L), 0.0)
-    return slope(lambda L: len(L) * mu * np.log(sum(np.exp(p * (L - z) / mu))), L) @ J
+    steps: Steps,
+    mu: float = 1.0,
+    preference: Values = None,
+    ideal: Values = None,
+    reference: str = "paper",
+    warm_up: int = 250,
+) -> Directions:
+    """Officially log (L / n) in place of L - z: n is a task's mean loss over the last fifth of its warm-up.
+
+    Until that is over the task itself is trained on log L, and stands at L / n = 1 for the others.
+    """
+    T, found = len(steps[0].L), []
+    p, z = each(preference, T), each(ideal, T, 0.0)
+    seen: list[list[float]] = [[] for _ in range(T)]
+    for J, L, _ in steps:
+        own = np.flatnonzero(~np.isnan(L))
+        warm = np.array([len(seen[t]) < warm_up for t in own])
+        means = [np.mean(seen[t][:warm_up][-max(1, warm_up // 5) :] or L[t]) for t in own]
+        n = np.where(warm, L[own], means)
+
+        def value(L: np.ndarray, own: np.ndarray = own, n: np.ndarray = n) -> complex:
+            x = L - z[own] if reference == "paper" else np.log(L / n)
+            return len(own) * mu * np.log(sum(np.exp(p[own] * x / mu)))
+
+        weights = slope(value, L[own])
+        found.append((weights if reference == "paper" else np.where(warm, 1 / L[own], weights)) @ J[own])
+        for t in own:
+            seen[t].append(L[t])
+    return found
 
 
 def cosmos(J: np.ndarray, L: np.ndarray, preference: Values = None, penalty: float = 1.0) -> np.ndarray:
@@ -327,11 +352,11 @@ def excess_mtl(steps: Steps, lr: float = 0.01, warm_up: int = 1) -> Directions:
 
 REFERENCES: dict[str, Reference] = {
     **{rule.__name__: rule for rule in (
-        random, uncertainty, imtl_l, dwa, famo, drawn.pcgrad, drawn.gradvac, drawn.graddrop, gradnorm, moco, modo,
-        sdmgrad, db_mtl, excess_mtl,
+        random, uncertainty, imtl_l, dwa, famo, stch, drawn.pcgrad, drawn.gradvac, drawn.graddrop, gradnorm, moco,
+        modo, sdmgrad, db_mtl, excess_mtl,
     )},
     **{rule.__name__: alone(rule) for rule in (
-        equal, static, scale_invariant, geometric_mean, stch, cosmos, pbi, krum, trimmed_mean,
+        equal, static, scale_invariant, geometric_mean, cosmos, pbi, krum, trimmed_mean,
         solved.mgda, solved.cagrad, solved.imtl_g, solved.nash_mtl, solved.aligned_mtl, solved.fairgrad, solved.upgrad,
         solved.dualproj, solved.config,
     )},

@@ -69,6 +69,16 @@ HARD = (
     run(5, seed=1), run(3, T=4, seed=2, spread=1.0), run(3, T=5, seed=3), run(1, T=1, seed=4), run(2, T=2, seed=5),
     run(2, seed=6, scale=1e-9), run(2, seed=7, scale=1e15), rows(G, ZERO, H), rows(ZERO, ZERO), CANCEL, rows(G, MINUS),
 )  # fmt: skip
+# a task is indifferent where the others cancel, three that cancel among four, and a sum that cancels a long one
+LOOSE = (
+    CANCEL, rows(G, H, tuple(-x - y for x, y in zip(G, H, strict=True)), MINUS[::-1]),
+    rows(G, tuple(-3 * x for x in G), H),
+)  # fmt: skip
+FAR = (
+    rows(tuple(1e-4 * x for x in G), tuple(1e4 * x for x in H)),
+    rows(tuple(1e4 * x for x in G), tuple(1e-4 * x for x in H)),
+    rows(tuple(1e-4 * x for x in G), tuple(-1e4 * x for x in H), G[::-1]),
+)  # fmt: skip
 PLUS = tuple(x + y for x, y in zip(G, H, strict=True))
 PARALLEL = (rows(G, G), rows(G, tuple(3 * x for x in G), H), rows(G, H, PLUS), rows(G, H, PLUS, G, H))
 ABSENT = np.array([[1, 1, np.nan], [1, 1, 1], [1, 1, 1], [np.nan, 1, 1], [1, 1, 1]])
@@ -89,7 +99,9 @@ CASES: dict[str, list[Case]] = {
     "imtl_l": cases(run(5), lr=0.3),
     "dwa": cases(run(8), window=2, temperature=0.7) + cases(run(4), window=1)
     + cases(at((0.0, 1.0), (2.0, 3.0), (1.0, 1.0)), window=1) + cases(run(3)),
-    "stch": cases(run(2)) + cases(run(2), **WEIGHTS) + cases(run(2), mu=0.4, ideal=(0.1, -0.5, 0.3), **WEIGHTS),
+    "stch": cases(run(2)) + cases(run(2), **WEIGHTS) + cases(run(2), mu=0.4, ideal=(0.1, -0.5, 0.3), **WEIGHTS)
+    + cases(run(13), reference="official", warm_up=10, **WEIGHTS) + cases(run(5), reference="official", warm_up=4)
+    + cases(absent(run(5), ABSENT), absent(run(5, seed=1), ABSENT), reference="official", warm_up=2, mu=0.4, **WEIGHTS),
     "famo": cases(run(5), lr=0.3, decay=0.2) + cases(told(run(5)), lr=0.3, ideal=(-1.0, 0.2, 0.3))
     + cases(absent(run(5), ABSENT), told(absent(run(5), ABSENT)), lr=0.3),
     "cosmos": cases(run(2), at((0.2, 0.3, 0.1))) + cases(run(2), penalty=3.0, **WEIGHTS)
@@ -103,16 +115,21 @@ CASES: dict[str, list[Case]] = {
     "pcgrad": cases(*HARD, run(3, T=5, seed=9)),
     "gradvac": cases(*HARD, ROUNDED, run(5, T=4, seed=8), beta=0.4) + cases(run(5, seed=8), beta=0.4, groups="layer")
     + cases(rows(G, G) * 3, beta=1.0),
-    "cagrad": cases(*HARD, c=0.2) + cases(*HARD, c=0.5) + cases(*(s for s in HARD if s is not CANCEL), c=1.5)
+    "cagrad": cases(*HARD, c=0.2) + cases(*HARD, c=0.5) + cases(*HARD, *LOOSE, c=1.5) + cases(*LOOSE, c=3.0)
     + cases(run(2), rescale="squared") + cases(run(2), c=0.8, rescale="linear") + cases(run(), c=0.0),
     "imtl_g": cases(*HARD, *PARALLEL, rows(G, tuple(-3 * x + y for x, y in zip(G, H, strict=True)))),
     "nash_mtl": cases(*HARD),
-    "aligned_mtl": cases(*HARD, *PARALLEL) + cases(run(2), **WEIGHTS),
-    "fairgrad": cases(*HARD[:-2], alpha=0.5) + cases(*HARD, UNEVEN, alpha=2.0) + cases(run(2)),
+    "aligned_mtl": cases(*HARD, *PARALLEL) + cases(run(2), **WEIGHTS) + [
+        case for scale in ("median", "rmse") for case in cases(*HARD, *PARALLEL, scale=scale)
+    ],
+    "fairgrad": cases(*HARD, alpha=0.5) + cases(*HARD, UNEVEN, alpha=2.0) + cases(run(2)) + [
+        case for alpha in (0.1, 0.2, 10.0) for case in cases(*FAR, CANCEL, alpha=alpha)
+    ],
     "upgrad": cases(*HARD, CIRCLE, *PARALLEL) + cases(run(3, seed=1), **WEIGHTS),
     "dualproj": cases(*HARD, CIRCLE, *PARALLEL) + cases(run(3, seed=1), **WEIGHTS),
     "gradnorm": cases(run(5), alpha=0.7, lr=0.3) + cases(run(4, scale=1e3), run(3, scale=1e-3), lr=0.3),
-    "config": cases(*HARD, *PARALLEL),
+    "config": cases(*HARD, *PARALLEL) + cases(run(2), rows(G, ZERO, H), **WEIGHTS)
+    + cases(rows(G, ZERO, H), preference=(0.0, 1.0, 0.0)) + cases(run(2, seed=1), preference=(1e-9, 3e-9, 0.0)),
     "krum": cases(run(2), run(2, T=5), run(2, T=6), run(1, T=1), run(1, T=2))
     + cases(run(2, T=6), outliers=2) + cases(run(2, T=6), selected=2)
     + cases(rows(G, G, H, MINUS), selected=1) + cases(rows(G, H, G, MINUS, G), outliers=0, selected=2)

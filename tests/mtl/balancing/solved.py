@@ -59,7 +59,8 @@ def cagrad(J: np.ndarray, L: np.ndarray, c: float = 0.5, rescale: str = "none") 
     """g + c |g| g_w / |g_w|, w the minimum of g_w · g + c |g| |g_w| over the simplex (equation 4).
 
     Its optimality conditions are those of |g_w|² / 2 + s g_w · g for the s at which |g_w| = s c |g|; what is added to
-    the mean is g_w / s. Where gradients cancel and c is large, s is zero, and the limit counts.
+    the mean is g_w / s. Where gradients cancel and c is large, s is zero, and the limit counts: the shortest that does
+    all that can be done.
     """
     size = np.abs(J).max() or 1.0
     mean, G = J.mean(axis=0) / size, not_zero(J) / size
@@ -126,12 +127,21 @@ def dualproj(J: np.ndarray, L: np.ndarray, preference: list[float] | None = None
     return cone_projection(J, sum((p[t] * J[t] for t in range(len(J))), start=0 * J[0]))
 
 
-def aligned_mtl(J: np.ndarray, L: np.ndarray, preference: list[float] | None = None) -> np.ndarray:
-    """G = U S V' made s_min U V', the nearest system with condition number one; then its rows added by preference."""
+def aligned_mtl(
+    J: np.ndarray, L: np.ndarray, preference: list[float] | None = None, scale: str = "min"
+) -> np.ndarray:
+    """G = U S V' made s U V', the nearest system with condition number one; then its rows added by preference.
+
+    s² is the smallest, the median (the lower of two middle ones) or the mean of the S² that are not zero.
+    """
     p = np.ones(len(J)) if preference is None else np.array(preference)
     U, S, V = np.linalg.svd(J, full_matrices=False)
     rank = 1e-6 * S.max() < S
-    return (S[rank].min() if rank.any() else 0) * p @ U[:, rank] @ V[rank]
+    squares = sorted(S[rank] ** 2)
+    if not squares:
+        return 0 * J[0]
+    choices = {"min": squares[0], "median": squares[(len(squares) - 1) // 2], "rmse": np.mean(squares)}
+    return np.sqrt(choices[scale]) * p @ U[:, rank] @ V[rank]
 
 
 def imtl_g(J: np.ndarray, L: np.ndarray) -> np.ndarray:
@@ -157,11 +167,13 @@ def imtl_g(J: np.ndarray, L: np.ndarray) -> np.ndarray:
     return d if d @ unit[0] > 0 else 0 * d
 
 
-def config(J: np.ndarray, L: np.ndarray) -> np.ndarray:
-    """The sum of the gradients' projections on u, the direction of the pseudo-inverse [P, T] times ones."""
-    G = not_zero(J)
+def config(J: np.ndarray, L: np.ndarray, preference: list[float] | None = None) -> np.ndarray:
+    """The sum of the gradients' projections on u, the direction of the pseudo-inverse [P, T] times the preference."""
+    p = np.ones(len(J)) if preference is None else np.array(preference)
+    there = np.linalg.norm(J, axis=1) > 0
+    G = J[there]
     unit = G / np.linalg.norm(G, axis=1, keepdims=True)
-    u = np.linalg.pinv(unit, rcond=1e-8) @ np.ones(len(G))
+    u = np.linalg.pinv(unit, rcond=1e-8) @ p[there]
     if np.linalg.norm(u) < 1e-9:
         return 0 * J[0]
     u = u / np.linalg.norm(u)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import mtl
-from mtl.balancing.methods.nash_mtl import nash_weights
+from mtl.balancing.methods.fairgrad import fair_weights
 from mtl.balancing.solvers import dual_cone_weights
 from tests.mtl.balancing.claims import CHECKS, CLAIMS, WRONG, combine, jacobians
 from tests.mtl.balancing.models import Two
@@ -139,7 +139,7 @@ def test_nash_mtl_solves_its_equation_on_300_badly_scaled_jacobians() -> None:
         T = 2 + i % 10
         J = torch.randn(T, 30, generator=generator, dtype=torch.float64)
         J = J * (3 * torch.randn(T, 1, generator=generator, dtype=torch.float64)).exp()
-        a, residual, _ = nash_weights(J @ J.T)
+        a, residual, _ = fair_weights(J @ J.T, 1.0)
         assert (a > 0).all()
         assert (a * (J @ J.T @ a) - 1).abs().max() <= 1e-8
         assert residual <= 1e-8

@@ -56,19 +56,6 @@ def test_config_preference_by_hand(J: Tensor, preference: list[float], expected:
     torch.testing.assert_close(found, torch.tensor(expected, dtype=F64))
 
 
-def test_config_cosines_are_in_the_ratio_of_the_preference() -> None:
-    for J in random_jacobians():
-        p = torch.arange(1.0, len(J) + 1, dtype=F64)
-        d = mtl.combine(J, "config", preference=p.tolist())
-        cosines = J @ d / J.norm(dim=1) / d.norm()
-        torch.testing.assert_close(cosines / cosines[0], p, rtol=1e-7, atol=0)
-        assert float(d.norm()) == pytest.approx(float((J @ d).sum() / d.norm()), rel=1e-9)
-        again = mtl.combine(J, "config", preference=(1e-3 * p).tolist())
-        torch.testing.assert_close(again, d, rtol=1e-9, atol=0)  # only ratios count
-        ones = mtl.combine(J, "config", preference=[1.0] * len(J))
-        assert torch.equal(mtl.combine(J, "config"), ones)
-
-
 def test_config_preference_is_torchjds() -> None:
     torchjd = pytest.importorskip("torchjd.aggregation")
     for J in random_jacobians():
@@ -192,23 +179,6 @@ def test_stch_official_by_hand(options: dict[str, Any], expected: dict[str, floa
     assert found[0] == pytest.approx({"a": 1 / 9, "b": 1 / 5})
     assert found[4] == pytest.approx({"a": 1 / 2, "b": 1 / 4})
     assert found[5] == pytest.approx(expected)
-
-
-def test_stch_official_averages_the_last_fifth() -> None:
-    """Ten steps, the losses of the last two: means 3 and 4, so ratios 1/3 and 1, softmax 1/4 and 3/4."""
-    steps = [{"a": 9.0, "b": 5.0}] * 8 + [{"a": 2.0, "b": 4.0}, {"a": 4.0, "b": 4.0}, {"a": 1.0, "b": 4.0}]
-    assert stch_weights(STCH(reference="official", warm_up=10), steps)[-1] == pytest.approx(
-        {"a": 0.5, "b": 0.375}
-    )
-
-
-def test_stch_official_counts_the_steps_of_each_task() -> None:
-    """b joins one step late: it is in its warm-up (1 / L) while a's is over."""
-    steps = [{"a": 9.0}, *WARM[:4], {"a": 1.0, "b": 4.0}, {"a": 18.0, "b": 8.0}]
-    found = stch_weights(STCH(reference="official", warm_up=5), steps)
-    assert found[5]["b"] == pytest.approx(1 / 4)
-    # n = (9, 4): ratios 2 and 2, so 1/2 each
-    assert found[6] == pytest.approx({"a": 1 / 18, "b": 1 / 8})
 
 
 def test_stch_is_the_paper_unless_asked() -> None:

@@ -12,7 +12,6 @@ import mtl
 from mtl.balancing.methods.cagrad import cagrad_weights
 from mtl.balancing.methods.fairgrad import fair_weights
 from mtl.balancing.methods.gradvac import gradvac_weights
-from mtl.balancing.methods.nash_mtl import nash_weights
 from mtl.balancing.solvers import dual_cone_weights, minimum_norm_weights
 
 F64 = torch.float64
@@ -152,7 +151,7 @@ def test_fairgrad_solves_its_equation() -> None:
             assert (a > 0).all()
             assert ((M @ a) * a ** (1 / alpha) - 1).abs().max() <= 1e-8
             assert residual <= 1e-8
-        nash = nash_weights(M)[0]
+        nash = fair_weights(M, 1.0).weights
         torch.testing.assert_close(fair_weights(M, 1.0 + 1e-9)[0], nash, rtol=1e-6, atol=0)
 
 
@@ -166,7 +165,7 @@ def test_nash_and_fairgrad_are_never_worse_than_torchjds() -> None:
         theirs = peer("FairGrad", alpha=1.0).gramian_weighting(M)
         residual = float(((M @ theirs) * theirs - 1).abs().max())
         missed += residual > 0.01
-        assert nash_weights(M)[1] <= max(residual, 1e-8)
+        assert fair_weights(M, 1.0).residual <= max(residual, 1e-8)
     assert missed > 0
 
 
@@ -260,6 +259,8 @@ def test_trimmed_mean_and_krum_by_hand() -> None:
     torch.testing.assert_close(kept, 5 / 4 * J[[0, 1, 2, 4]].sum(dim=0))
     same = torch.ones(3, 2, dtype=F64)
     torch.testing.assert_close(mtl.combine(same, "krum", selected=1), 3 * same[0])  # ties share
+    shared = mtl.combine(torch.eye(3, dtype=F64), "krum", selected=1)  # a third each, in float64
+    torch.testing.assert_close(shared, torch.ones(3, dtype=F64), rtol=1e-14, atol=0)
 
 
 def test_mgda_by_hand() -> None:

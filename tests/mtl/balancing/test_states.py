@@ -1,5 +1,6 @@
 """Methods that keep gradients, over many steps: where they come to rest."""
 
+import pytest
 import torch
 
 import mtl
@@ -21,6 +22,25 @@ def test_sdmgrad_pulled_hard_is_the_plain_sum() -> None:
     torch.testing.assert_close(mtl.combine(J, "sdmgrad", pull=1e9), J.sum(dim=0), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("name", [name for name, rule in mtl.BALANCERS.items() if rule.keeps_gradients])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_kept_as_they_come_also_while_a_task_is_absent(name: str, dtype: torch.dtype) -> None:
+    """What is kept of gradients, [T, P], has their dtype; numbers by task are float64."""
+    model, balancer = Fixed().to(dtype), mtl.Balancer(name)
+    for present in ("ab", "abc", "bc"):
+        balancer.backward({task: model.losses()[task] + 2.0 for task in present}, model)
+        kept = balancer.state_dict()["state"].values()
+        assert {(tensor.dim(), tensor.dtype) for tensor in kept} == {(2, dtype), (1, torch.float64)}
+
+
+def test_sdmgrad_settles_with_short_steps_and_swings_with_those_of_its_authors() -> None:
+    """Three gradients: an iteration more changes nothing with lr=0.5, and the whole direction with lr=5."""
+    J = torch.from_numpy(run(seed=3)[0].J)
+    for lr, least, most in ((0.5, 0.0, 1e-4), (5.0, 0.1, 10.0)):
+        found, longer = (mtl.combine(J, "sdmgrad", lr=lr, iterations=count) for count in (100, 101))
+        assert least <= float((found - longer).norm() / found.norm()) <= most
+
+
 class Fixed(torch.nn.Module):
     """Three linear losses: the same gradients in every step."""
 
@@ -35,4 +55,7 @@ class Fixed(torch.nn.Module):
         return [self.weight]
 
     def losses(self) -> dict[str, torch.Tensor]:
-        return {task.name: row @ self.weight for task, row in zip(self.tasks, self.rows, strict=True)}
+        return {
+            task.name: row @ self.weight
+            for task, row in zip(self.tasks, self.rows.to(self.weight), strict=True)
+        }
