@@ -31,7 +31,7 @@ class FairGrad(Method):
     steps mostly have one length; heads get their own gradients, as here. Cost: T backward passes.
 
     Args:
-        alpha: the fairness (1 by default in the authors' code, 2 in its run scripts).
+        alpha: the fairness, 0.1 to 10 (1 by default in the authors' code, 2 in its run scripts).
 
     >>> from mtl.balancing import combine
     >>> combine(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "fairgrad", alpha=2.0)
@@ -43,7 +43,7 @@ class FairGrad(Method):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        check_number(self.name, "alpha", self.alpha, above=0)
+        check_number(self.name, "alpha", self.alpha, least=0.1, most=10)
 
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
         solution = fair_weights(given.gramian, self.alpha)
