@@ -156,9 +156,10 @@ class Rows:
 
 
 def accumulate(parameter: nn.Parameter, gradient: Tensor) -> None:
-    """Add to ``.grad`` as a backward pass does."""
+    """Add to ``.grad`` as a backward pass does: in the parameter's own memory format."""
     if parameter.grad is None:
-        parameter.grad = gradient
+        same = gradient.stride() == parameter.stride()
+        parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
     else:
         parameter.grad += gradient
 

@@ -193,6 +193,17 @@ def test_a_hook_on_a_parameter_keeps_its_layer_among_the_rows(always: list[int])
     )
 
 
+def test_gradients_have_the_memory_format_of_their_parameter(always: list[int]) -> None:
+    """By factors alone: PyTorch 2.14's own pass now and then gives a wrong gradient of a kernel of one place with
+    stride 2 and few channels in this format on a CPU.
+    """
+    model = build("convolutions").to(memory_format=torch.channels_last)
+    step(model, mtl.Balancer("upgrad"))
+    assert all(p.grad.stride() == p.stride() for p in model.parameters())
+    expected = mtl.combine(rows(build("convolutions")), "upgrad")
+    torch.testing.assert_close(shared_gradient(model), expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_precisions(dtype: torch.dtype, always: list[int]) -> None:
     model = build("plain").to(dtype)
