@@ -52,15 +52,46 @@ STATIONARY = (
 
 @pytest.mark.slow
 def test_methods_that_claim_it_reach_the_front_from_all_published_starts(tmp_path: Path) -> None:
-    """Ten methods on the Gramian do, at one step size; the plain sum gets stuck on its way."""
     out = tmp_path / "runs"
     assert (
-        main(["balancers_toy", "--out", str(out), "--problems", "valley", "--variants", "equal", *STATIONARY])
+        main(
+            [
+                "balancers_toy",
+                "--out",
+                str(out),
+                "--problems",
+                "valley",
+                "--steps",
+                "1500",
+                "--variants",
+                *STATIONARY,
+            ]
+        )
         == 0
     )
     reached = {run.variant: run.summary["test"]["valley"]["reached"] for run in reports.read_runs(out)}
-    assert reached.pop("equal") < 0.8
     assert reached == dict.fromkeys(STATIONARY, 1.0)
+
+
+def test_the_plain_sum_gets_stuck_where_the_papers_say() -> None:
+    """With steps as short as the papers', from three of the starts: Adam oscillates at the bottom of a ravine.
+
+    On `scaled` it ends at the steep loss's own minimum, whatever the start.
+    """
+    torch = pytest.importorskip("torch")
+
+    def ends(name: str, lr: float, steps: int) -> torch.Tensor:
+        places = torch.nn.Parameter(torch.tensor(PROBLEMS[name].starts, dtype=torch.float64))
+        optimizer = torch.optim.Adam([places], lr=lr)  # each number by itself, so all starts at once
+        for _ in range(steps):
+            optimizer.zero_grad()
+            PROBLEMS[name].losses(places).sum().backward()
+            optimizer.step()
+        return places.detach()
+
+    stuck = PROBLEMS["valley"].distance(ends("valley", lr=3e-3, steps=6000)) > 3
+    assert [PROBLEMS["valley"].starts[k] for k in stuck.nonzero()] == [(-8.5, 7.5), (-8.5, 5.0), (9.0, 9.0)]
+    assert (ends("scaled", lr=0.05, steps=2000) - torch.tensor([1.0, 0.0])).abs().max() < 0.05
 
 
 def test_the_tuned_sum_is_chosen_by_validation_and_methods_get_the_same_seconds(tmp_path: Path) -> None:
