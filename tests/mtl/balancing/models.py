@@ -209,3 +209,17 @@ def values(model: Any, seed: int = 1) -> list[float]:
 def head_gradients(model: Any) -> list[Tensor]:
     own = {id(p) for p in model.shared_parameters()}
     return [p.grad.clone() for p in model.parameters() if id(p) not in own and p.grad is not None]
+
+
+def overflowing_step(model: Any, balancer: mtl.Balancer) -> bool:
+    """A step whose scaled gradients overflow: whether the parameters stayed and the scale went down."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = [p.detach().clone() for p in model.parameters()]
+    inputs, targets = model.batch(1)
+    losses = {n: 1e4 * loss for n, loss in model.losses(model(inputs), targets).items()}
+    balancer.backward(losses, model, scaler=scaler)
+    scaler.step(optimizer)
+    scaler.update()
+    same = all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    return same and scaler.get_scale() < 2.0**127
