@@ -21,19 +21,28 @@ def gramian(rows: Tensor) -> Tensor:
     tensor([[5., 6.],
             [6., 9.]], dtype=torch.float64)
     """
+    products = cross_products(rows, rows)
+    return (products + products.T) / 2  # single precision rounds the two halves differently
+
+
+def cross_products(rows: Tensor, others: Tensor) -> Tensor:
+    """Inner products of the rows of two matrices [T, P] of one dtype, as [T, T] float64; cost and memory as `gramian`.
+
+    >>> cross_products(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 1.0]]))
+    tensor([[5.]], dtype=torch.float64)
+    """
     if rows.dtype == torch.float64 or rows.numel() <= EXACT:
-        exact = rows.double()
-        return exact @ exact.T
+        return rows.double() @ others.double().T
     T, P = rows.shape
-    rows = rows.float()
+    rows, others = rows.float(), others.float()
     whole = P // _BLOCK * _BLOCK
-    rest = rows[:, whole:].double()
-    products = rest @ rest.T
+    products = rows[:, whole:].double() @ others[:, whole:].double().T
     step = max(1, (1 << 24) // (T * T)) * _BLOCK  # at most 64 MiB of blocks' products at a time
     for start in range(0, whole, step):
-        blocks = rows[:, start : min(start + step, whole)].unflatten(1, (-1, _BLOCK)).transpose(0, 1)
-        products += torch.bmm(blocks, blocks.transpose(1, 2)).sum(dim=0, dtype=torch.float64)
-    return (products + products.T) / 2  # single precision rounds the two halves differently
+        columns = slice(start, min(start + step, whole))
+        left, right = (m[:, columns].unflatten(1, (-1, _BLOCK)).transpose(0, 1) for m in (rows, others))
+        products += torch.bmm(left, right.transpose(1, 2)).sum(dim=0, dtype=torch.float64)
+    return products
 
 
 def weighted_sum(weights: Tensor, rows: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
+from mtl.balancing.gramian import cross_products
 from mtl.balancing.method import Answer, Given, Method, Needs, PerTask, Size, check_number
 from mtl.balancing.solvers import project_to_simplex
 
@@ -24,8 +25,13 @@ class PairState(NamedTuple):
     def products(self, given: Given) -> torch.Tensor:
         """Inner products [T, T] of this step's gradients (rows) with those of the step before; float64."""
         rows = given.jacobian
-        before = torch.where((self.steps > 0).to(rows.device)[:, None], self.before.to(rows), rows)
-        return (rows.double() @ before.double().T).cpu()
+        seen = (self.steps > 0).to(rows.device)
+        before = (
+            self.before.to(rows)
+            if bool(seen.all())
+            else torch.where(seen[:, None], self.before.to(rows), rows)
+        )
+        return cross_products(rows, before).cpu()
 
 
 @dataclass(frozen=True, kw_only=True)
