@@ -120,8 +120,11 @@ def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], chart:
         seaborn.heatmap(
             pd.DataFrame(values), vmin=-1, vmax=1, cmap="RdBu", annot=True, fmt=".2f", cbar=False, ax=axes
         )
-        axes.set_xticklabels([_short(name) for name in columns], rotation=20, ha="right")
-        axes.set_yticklabels([_short(name) for name in rows], rotation=0)
+        # every one of them: left to itself, a long axis gets every second label
+        axes.set_xticks(
+            np.arange(len(columns)) + 0.5, [_short(name) for name in columns], rotation=20, ha="right"
+        )
+        axes.set_yticks(np.arange(len(rows)) + 0.5, [_short(name) for name in rows], rotation=0)
         return _svg(figure, chart, f"{chart}: mean cosines of {', '.join(rows)} for {', '.join(columns)}")
 
 

@@ -220,10 +220,10 @@ def conflict(experiment: Experiment) -> Section:
     tables = [Table("Agreement of the tasks' gradients over all logged steps", columns, cells, labels=2)]
     if groups:
         layered = pd.DataFrame(groups, columns=["variant", "seed", "group", "value"])
-        matrix = layered.pivot_table(index="group", columns="variant", values="value", sort=False)
-        order = [v for v in experiment.variants if v in matrix.columns]
+        matrix = layered.pivot_table(index="variant", columns="group", values="value", sort=False)
+        order = [v for v in experiment.variants if v in matrix.index]
         chart = "Mean cosine by layer group"
-        drawn = figures.heat(matrix[order].to_numpy(), [str(g) for g in matrix.index], order, chart)
+        drawn = figures.heat(matrix.loc[order].to_numpy(), order, [str(g) for g in matrix.columns], chart)
         charts.append(Chart(chart, drawn))
     return Section(tables, charts=charts)
 

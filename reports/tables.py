@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, nan
 from typing import Any
 
@@ -97,7 +97,7 @@ class Experiment:
     def ranks(self) -> dict[str, Estimate]:
         """The mean rank of each variant (1 is best) over tasks, by the main metric of each, over seeds that all have.
 
-        Equal scores share the mean of their ranks.
+        Equal scores share the mean of their ranks. Intervals end where ranks do.
         """
         main = [info for info in self.metrics if info.main]
         columns = {}
@@ -110,7 +110,14 @@ class Experiment:
         if len(complete.columns) < 2 or complete.empty:
             return {}
         by_seed = complete.rank(axis=1).groupby(level=1).mean()
-        return {variant: mean_interval(list(by_seed[variant])) for variant in self.variants}
+        found = {variant: mean_interval(list(by_seed[variant])) for variant in self.variants}
+        K = float(len(found))
+        return {
+            variant: replace(rank, low=max(rank.low, 1.0), high=min(rank.high, K))
+            if rank.has_interval
+            else rank
+            for variant, rank in found.items()
+        }
 
     def compare(self, variant: str, against: str) -> Comparison:
         """Δm of a variant against another; paired by seed where the seeds agree, else Welch with both variances.

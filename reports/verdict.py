@@ -62,7 +62,14 @@ def _sharing(experiment: Experiment) -> list[Finding]:
     chosen = plain if plain in shared else shared[0]
     comparison = experiment.compare(chosen, base)
     gain = comparison.over_tasks
+    ours, theirs = experiment.cost(chosen, "parameters").mean, experiment.cost(base, "parameters").mean
     heading = {1: "Sharing helped", -1: "Sharing hurt", 0: "Sharing: no significant difference"}[gain.sign]
+    if ours == theirs:  # the same model on both sides: it is not sharing that differs
+        heading = {
+            1: "{} is better than {}",
+            -1: "{} is worse than {}",
+            0: "{} and {}: no significant difference",
+        }[gain.sign].format(chosen, base)
     text = f"{chosen} against {base}: Δm {interval(gain, 'fraction', signed=True)} ({_basis(gain)})."
     if gain.sign == 0:
         text += f" {_power(gain)}"
@@ -76,8 +83,7 @@ def _sharing(experiment: Experiment) -> list[Finding]:
         text += f" Significantly worse: {joined(worse)}."
     if comparison.undefined:
         text += f" Left out, for the base is zero or changes its sign: {joined(comparison.undefined)}."
-    ours, theirs = experiment.cost(chosen, "parameters").mean, experiment.cost(base, "parameters").mean
-    if ours > 0 and theirs > 0:
+    if ours > 0 and theirs > 0 and ours != theirs:
         text += f" The shared model has {figure(ours / theirs, 'fraction')} of the parameters."
     return [Finding(heading, text, {1: "good", -1: "bad", 0: "open"}[gain.sign])]
 

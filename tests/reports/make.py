@@ -137,5 +137,7 @@ def three_variants(root: Path, gain: float = 0.0, seeds: int = 3, **options: Any
         for variant, level in (("single", 0.80), ("equal", 0.82), ("upgrad", 0.82 + gain)):
             small = 0.002 * ((seed * 7 + len(variant)) % 3 - 1)
             test = {task: {"accuracy": level + noise + small} for task in ("left", "right")}
-            write_run(root, variant, seed, test, **options)
+            write_run(
+                root, variant, seed, test, **{"parameters": 200 if variant == "single" else 100, **options}
+            )
     return root

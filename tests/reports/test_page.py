@@ -102,8 +102,29 @@ def test_balancing_that_hurts_is_said_to(tmp_path: Path) -> None:
 
 
 def test_sharing_that_hurts_is_said_to(tmp_path: Path) -> None:
-    found = headings(three_variants(tmp_path, experiment={"baseline": "upgrad"}, gain=0.1))
+    found = headings(three_variants(tmp_path, experiment={"reference": "upgrad"}, gain=-0.1))
     assert "Sharing hurt" in found
+
+
+def test_a_baseline_of_the_same_size_is_not_about_sharing(tmp_path: Path) -> None:
+    found = headings(three_variants(tmp_path, experiment={"baseline": "upgrad"}, gain=0.1))
+    assert "equal is worse than upgrad" in found
+    assert "of the parameters" not in found["equal is worse than upgrad"]
+
+
+def test_forty_variants_fit_on_a_page(tmp_path: Path) -> None:
+    """Every one of them is named in each chart, and no interval of a rank leaves the ranks."""
+    names = [f"variant{k}" for k in range(40)]
+    for k, name in enumerate(names):
+        for seed in (0, 1):
+            level = 0.5 + 0.01 * ((k * 7 + seed * 5) % 40)
+            write_run(tmp_path, name, seed, {t: {"accuracy": level} for t in "ab"}, maps=False)
+    text = reports.build(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Mean cosine by layer group" in text
+    heat = text[text.index("Mean cosine by layer group") :]
+    assert all(name in heat for name in names)
+    for rank in Experiment(reports.read_runs(tmp_path)).ranks().values():
+        assert 1 <= rank.low <= rank.mean <= rank.high <= 40
 
 
 def test_one_seed_claims_nothing(tmp_path: Path) -> None:
