@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,15 @@ def test_checkpoints_hold_the_weights(tmp_path: Path) -> None:
         mtl.load_weights(tmp_path / "best", fresh)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as Python has it, also where the tests run in the background and a shell made them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_waits_for_the_checkpoint() -> None:
     """One that fell between the best weights in memory and their file left the two of different steps."""
     done = []
@@ -256,6 +266,7 @@ def test_ctrl_c_waits_for_the_checkpoint() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_a_usable_run(tmp_path: Path) -> None:
     """A real SIGINT in the middle of training."""
     m = model()
