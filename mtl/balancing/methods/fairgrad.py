@@ -72,7 +72,9 @@ def fair_weights(gramian: Tensor, alpha: float) -> Solution:
     had, sizes, residual = C @ b, C.abs(), float("inf")
     for step in range(_STEPS):
         error = _error(had, asked, sizes @ b)
-        done = error < 1e-12 or residual <= min(error, TOLERANCE)  # exact, or rounding alone moves it
+        done = error < 1e-12 or (
+            residual <= TOLERANCE and error > residual / 2
+        )  # exact, or rounding alone moves it
         if (done or step == _PATIENCE) and _cancel(C, had, float(b @ had)):
             return Solution(weights, 0.0)
         if done:
@@ -119,19 +121,21 @@ def _step(
     move = torch.cholesky_solve((asked - had)[:, None], factor)[:, 0] / b
     powers = positive & (slope > 1)
 
-    def value(b: Tensor, had: Tensor, asked: Tensor) -> tuple[float, float]:
-        """Of b' C b / 2 - sum_t u(b_t), and the size of its terms."""
-        square, sum_u = float(b @ had) / 2, float(b @ asked)
-        sum_u = sum_u / (1 - p) if p != 1 else float(b.log().sum())
-        return square - sum_u, abs(square) + abs(sum_u)
+    def parts(b: Tensor, had: Tensor, asked: Tensor) -> tuple[float, float]:
+        """b' C b / 2, and the sum_t u(b_t) that is taken off it."""
+        sum_u = float(b @ asked) / (1 - p) if p != 1 else float(b.log().sum())
+        return float(b @ had) / 2, sum_u
 
-    here, size = value(b, had, asked)
+    square, sum_u = parts(b, had, asked)
+    # where gradients nearly cancel the terms of the square are far larger than their sum, and so is its rounding
+    rounding = 1e-13 * (abs(square) + abs(sum_u)) + 1e-15 * float(b @ (C.abs() @ b))
     descent = float(b * (had - asked) @ move)
     for halvings in range(_HALVINGS):
         t = 0.5**halvings
         grown = torch.where(powers, (t * move).clamp(-500, 500).exp(), (1 + t * move).clamp(min=0.1))
         new = (b * grown).clamp(min=1e-250)
         gains, wanted = C @ new, (log_k - p * new.log()).exp()
-        if value(new, gains, wanted)[0] <= here + 1e-4 * t * descent + 1e-13 * size:
+        after, after_u = parts(new, gains, wanted)
+        if after - after_u <= square - sum_u + 1e-4 * t * descent + rounding:
             break  # lower, as far as rounding lets it be seen
     return new, gains, wanted

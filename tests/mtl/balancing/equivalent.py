@@ -102,8 +102,14 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "_step: grown = torch.where(powers, (t * move).clamp(-501, 500).exp(), (1 + t * "
             "move).clamp(min=0.1))"
         ): PATH,
-        ("_step: if value(new, gains, wanted)[0] <= here + 0.0001 / t * descent + 1e-13 * size:"): PATH,
-        ("_step: if value(new, gains, wanted)[0] <= here - 0.0001 * t * descent + 1e-13 * size:"): PATH,
+        "_step: if after - after_u <= square - sum_u + 0.0001 / t * descent + rounding:": PATH,
+        "_step: if after - after_u <= square - sum_u - 0.0001 * t * descent + rounding:": PATH,
+        "_step: rounding = 1e-13 / (abs(square) + abs(sum_u)) + 1e-15 * float(b @ (C.abs() @ b))": (
+            "either way it is rounding beside the terms of the value"
+        ),
+        "fair_weights: done = error < 1e-12 or (residual <= TOLERANCE and error > residual / 3)": (
+            "below the tolerance already; a step more or less"
+        ),
     },
     "famo": {
         "init: return FAMOState(zeros, Adam.start(size), zeros - torch.nan)": NAN,

@@ -221,6 +221,19 @@ def fair_steps(module: ModuleType) -> None:
             near(asked, factor * found.numpy() ** -p)
 
 
+def fair_near_opposed(module: ModuleType) -> None:
+    """Gains are a billionth of the terms they are the sum of: the line search sees no value that is lower by less."""
+    generator = np.random.default_rng(0)
+    for gap in (1e-5, 1e-7, 1e-8, 3e-9):
+        for _ in range(4):
+            u, v = np.linalg.qr(generator.normal(size=(3, 2)))[0].T
+            cosine = gap - 1
+            J = np.stack([2 * u, 0.8 * (cosine * u + np.sqrt(1 - cosine**2) * v)])
+            for alpha in (0.5, 1.0, 2.0):
+                with solves(35):
+                    assert module.fair_weights(torch.from_numpy(J @ J.T), alpha).residual <= 1e-9
+
+
 def fair_stationarity(module: ModuleType) -> None:
     """A least gain that shows that none is needed spares the problem; else the shortest combination decides."""
     C = torch.eye(2).double()
@@ -245,6 +258,6 @@ PROBES: dict[str, list[Probe]] = {
     "excess_mtl": [excess_adds_up_blocks_of_columns],
     "cagrad": [cagrad_residual, cagrad_tries_until_the_gap_is_closed, cagrad_gap, cagrad_shortest],
     "fairgrad": [
-        fair_start_and_end, fair_error_is_relative, fair_steps, fair_stationarity,
+        fair_start_and_end, fair_error_is_relative, fair_steps, fair_near_opposed, fair_stationarity,
     ],
 }  # fmt: skip
