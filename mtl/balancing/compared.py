@@ -22,12 +22,16 @@ class Compared:
     """
 
     def __init__(
-        self, products: Tensor, scale: float, rows: Tensor | None = None, groups: Tensor | None = None
+        self,
+        products: Tensor,
+        scale: float,
+        rows: Tensor | None = None,
+        groups: Tensor | None = None,
+        starts: Sequence[int] = (),
     ) -> None:
         self.products = products.cpu() / scale**2 if scale != 1.0 else products.cpu()
         self.groups = groups if groups is None or scale == 1.0 else groups / scale**2
-        self.scale, self.rows = scale, rows
-        self.starts: Sequence[int] = ()
+        self.scale, self.rows, self.starts = scale, rows, starts
 
     @classmethod
     def of(cls, rows: Tensor, scale: float, starts: Sequence[int] = ()) -> Compared:
@@ -35,9 +39,7 @@ class Compared:
         if not starts:
             return cls(gramian(rows), scale, rows)
         groups = torch.stack([gramian(rows[:, a:b]) for a, b in itertools.pairwise(starts)]).cpu()
-        found = cls(groups.sum(dim=0), scale, rows, groups)
-        found.starts = starts
-        return found
+        return cls(groups.sum(dim=0), scale, rows, groups, starts)
 
     def unscaled(self) -> Tensor | None:
         """The rows without the scaler's factor."""

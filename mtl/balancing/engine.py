@@ -120,7 +120,7 @@ class Step:
             return gramian(self.rows())
         replaced = {id(p) for factor in factors for p in factor.parameters}
         dense = [p for p in self.shared if id(p) not in replaced]
-        self.buffer.open(T, dense, [(f.n, f.out) for f in factors], like=self.shared[0])
+        self.buffer.open(T, dense, [(f.n, f.out) for f in factors], like=self.shared)
         trunk_factors(roots, seeds, dense, factors, self.buffer, keep=self.keep)
         self._factors = factors
         parts = zip(factors, self.buffer.extra(T), strict=True)
@@ -199,7 +199,12 @@ class Step:
         cotangents, T = self._split(), len(self.losses)
         shapes = {leaf: gradient for row in cotangents for leaf, gradient in row.items()}
         self._features = sorted(shapes.items(), key=lambda item: item[0])
-        self.buffer.open(T, [], [(1, like.numel()) for _, like in self._features], like=self._features[0][1])
+        self.buffer.open(
+            T,
+            [],
+            [(1, like.numel()) for _, like in self._features],
+            like=[like for _, like in self._features],
+        )
         for k, row in enumerate(cotangents):
             parts = [row.get(leaf) for leaf, _ in self._features]
             self.buffer.put(k, [None if part is None else part.reshape(1, -1) for part in parts])

@@ -77,7 +77,7 @@ class Factor:
         return patches.transpose(1, 2).reshape(self.n, -1)
 
     def root(self) -> Tensor:
-        """L' [n, n] with A A' = L L', of the dtype in which rows are kept; with a bias, of A and a column of ones."""
+        """L' [n, n] float64 with A A' = L L'; with a bias, of A and a column of ones."""
         A = self.given().double()
         K = A @ A.T
         if self.bias is not None:
@@ -89,15 +89,11 @@ class Factor:
         if bool(failed):
             values, vectors = torch.linalg.eigh(K)
             L = vectors * values.clamp(min=0).sqrt()
-        return L.T.to(self.rows_dtype)
-
-    @property
-    def rows_dtype(self) -> torch.dtype:
-        return torch.float64 if self.weight.dtype == torch.float64 else torch.float32
+        return L.T
 
     def products(self, signals: Tensor) -> Tensor:
         """Inner products [T, T] float64 of the tasks' gradients, from D [T, n, out]."""
-        return gramian((self.root() @ signals).flatten(1))
+        return gramian((self.root().to(signals) @ signals).flatten(1))
 
     def direction(self, weights: Tensor, signals: Tensor) -> list[Tensor]:
         """The weighted sum of the tasks' gradients, for each of `parameters`, from D [T, n, out]."""
@@ -115,24 +111,26 @@ def find_factors(
 
     None where the graph has a part that only a plain backward passes (a re-entrant checkpoint).
     """
-    own, uses = {id(p) for p in shared}, dict[Node, int]()
-    waiting: list[Node] = [root.node for root in roots]
-    seen, candidates = set(waiting), []
-    while waiting:
-        node = waiting.pop()
-        name = node.name()
-        if name == "CheckpointFunctionBackward":
-            return None
-        if name in _PLACES:
-            candidates.append(node)
-        for following, _ in node.next_functions:
-            if following is not None:
-                uses[following] = uses.get(following, 0) + 1
-                if following not in seen:
-                    seen.add(following)
-                    waiting.append(following)
-    found = (_factor(node, own, uses) for node in candidates)
+    own, uses = {id(p) for p in shared}, incoming([root.node for root in roots])
+    if any(node.name() == "CheckpointFunctionBackward" for node in uses):
+        return None
+    found = (_factor(node, own, uses) for node in uses if node.name() in _PLACES)
     return [factor for factor in found if factor is not None and _pays(factor, tasks)]
+
+
+def incoming(roots: Sequence[Node]) -> dict[Node, int]:
+    """How many edges lead to each node of the graph behind ``roots``, them included, from within it."""
+    counts = dict.fromkeys(roots, 0)
+    waiting = list(counts)
+    while waiting:
+        for following, _ in waiting.pop().next_functions:
+            if following is None:
+                continue
+            if following not in counts:
+                counts[following] = 0
+                waiting.append(following)
+            counts[following] += 1
+    return counts
 
 
 # of each kind of node: where its weight and its bias are among what follows

@@ -81,7 +81,7 @@ def trunk_factors(
     if _at_once_is_faster(roots, seeds, inputs, factors):
         passes: Iterable[list[Tensor | None]] = _at_once(roots, seeds, inputs, keep=keep)
     else:
-        passes = _each_alone(roots, seeds, inputs, keep=keep)
+        passes = each_alone(roots, seeds, inputs, keep=keep)
     for row, found in enumerate(passes):
         own = found[len(parameters) :]
         flat = [None if g is None else factor.flat(g) for factor, g in zip(factors, own, strict=True)]
@@ -109,7 +109,7 @@ def _one_by_one(
                     backward([root for root, _ in there], [s for _, s in there], inputs=inputs, keep=again)
 
 
-def _each_alone(
+def each_alone(
     roots: Sequence[GradientEdge], seeds: Seeds, inputs: Sequence[Any], *, keep: bool
 ) -> Iterator[list[Tensor | None]]:
     """One pass a task, when it is asked for: only one task's gradients exist at a time."""
@@ -180,7 +180,7 @@ def _faster_at_once(
             if at_once:
                 _at_once(roots, seeds, inputs, keep=True)
             else:
-                for _ in _each_alone(roots, seeds, inputs, keep=True):
+                for _ in each_alone(roots, seeds, inputs, keep=True):
                     pass
             torch.accelerator.synchronize(device)
             best = min(best, time.perf_counter() - start)

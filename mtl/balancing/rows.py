@@ -33,24 +33,23 @@ class Rows:
         tasks: int,
         parameters: Parameters,
         extra: Sequence[tuple[int, int]] = (),
-        like: Tensor | None = None,
+        like: Sequence[Tensor] = (),
     ) -> None:
         """Make room for the gradients of ``tasks`` losses by ``parameters``; forgets what the buffer held.
 
-        Behind them come ``extra`` matrices of these shapes a task (see `extra`), of the precision and on the device
-        of ``like`` where there are no parameters.
+        Behind them come ``extra`` matrices of these shapes a task (see `extra`), whose own precision and device are
+        those of ``like``.
         """
-        layout = (*extra, *((p.shape, p.stride(), p.dtype, p.device) for p in parameters))
+        kinds = [*parameters, *like]
+        dtype, device = rows_dtype(kinds), kinds[0].device if kinds else torch.device("cpu")
+        layout = (dtype, device, *extra, *((p.shape, p.stride()) for p in parameters))
         self._parameters, self._reached = tuple(parameters), [False] * (len(parameters) + len(extra))
         if layout == self._layout and tasks <= self._buffer.shape[0]:
             return
         self.forget()
         self._layout = layout
-        kinds = [*parameters, *([] if like is None else [like])]
-        dtype = torch.float64 if any(p.dtype == torch.float64 for p in kinds) else torch.float32
-        device = kinds[0].device if kinds else torch.device("cpu")
-        starts = self.starts()
-        ends = [starts[-1] + sum(n * m for n, m in extra[:k]) for k in range(len(extra) + 1)]
+        starts = self._starts = list(itertools.accumulate((p.numel() for p in parameters), initial=0))
+        ends = list(itertools.accumulate((n * m for n, m in extra), initial=starts[-1]))
         self._buffer = torch.empty(tasks, ends[-1], dtype=dtype, device=device)
         self._extra = [
             self._buffer[:, start:end].unflatten(1, shape)
@@ -65,9 +64,10 @@ class Rows:
     def forget(self) -> None:
         """Let go of the memory."""
         self._layout, self._buffer, self._views, self._extra = (), torch.empty(0, 0), [], []
+        self._starts = [0]  # the first column of each parameter, and at the end the number of columns
 
     def __getitem__(self, rows: slice | list[int]) -> Tensor:
-        return self._buffer[rows, : self.starts()[-1]]
+        return self._buffer[rows, : self._starts[-1]]
 
     def whole(self, tasks: int) -> Tensor:
         """The rows [T, N] with the extra matrices in them."""
@@ -76,13 +76,6 @@ class Rows:
     def extra(self, tasks: int) -> list[Tensor]:
         """The extra matrices, [T, n, m] each."""
         return [matrices[:tasks] for matrices in self._extra]
-
-    def starts(self) -> list[int]:
-        """The first column of each parameter, and at the end the number of columns."""
-        starts = [0]
-        for parameter in self._parameters:
-            starts.append(starts[-1] + parameter.numel())
-        return starts
 
     @contextmanager
     def receive(self, *, add: bool = False) -> Iterator[Callable[[int], AbstractContextManager[None]]]:
@@ -148,11 +141,15 @@ class Rows:
     @torch.no_grad()
     def write(self, direction: Tensor) -> None:
         """Add ``direction`` [P] to ``.grad``; a parameter that no loss reached keeps its own."""
-        starts = self.starts()
-        for parameter, start, reached in zip(self._parameters, starts, self._reached, strict=False):
+        for parameter, start, reached in zip(self._parameters, self._starts, self._reached, strict=False):
             if reached:
                 part = _view(direction, start, parameter)
                 accumulate(parameter, part.to(device=parameter.device, dtype=parameter.dtype))
+
+
+def rows_dtype(parameters: Sequence[Tensor]) -> torch.dtype:
+    """That of rows of the gradients of ``parameters``: float64 if one is, else float32."""
+    return torch.float64 if any(p.dtype == torch.float64 for p in parameters) else torch.float32
 
 
 def accumulate(parameter: nn.Parameter, gradient: Tensor) -> None:

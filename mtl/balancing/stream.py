@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
-from mtl.balancing.factors import Factor, leaf_variable
+from mtl.balancing.factors import Factor, incoming, leaf_variable
 from mtl.balancing.gramian import gramian
-from mtl.balancing.passes import gradients
+from mtl.balancing.passes import each_alone
+from mtl.balancing.rows import rows_dtype
 
 
 @dataclass
@@ -40,10 +41,10 @@ def pieces(roots: Sequence[GradientEdge], room: float = float("inf")) -> list[Pi
     >>> [sum(p.numel() for p in piece.parameters) for piece in pieces([GradientEdge(z.grad_fn, 0)])]
     [4, 0, 9]
     """
-    waiting_for = _incoming([root.node for root in roots])
+    waiting_for = incoming([root.node for root in roots])
     open_edges = {(root.node, root.output_nr) for root in roots}
     found = [Piece(list(roots))]
-    ready = list({node for node, _ in open_edges if not waiting_for.get(node)})
+    ready = [node for node in dict.fromkeys(root.node for root in roots) if not waiting_for[node]]
     while ready:
         node = ready.pop()
         if len(open_edges) == 1 and found[-1].nodes:
@@ -82,7 +83,7 @@ def streamed_gramian(
     """
     room = max(p.numel() for p in shared)
     own = {id(p) for p in shared} - {id(p) for factor in factors for p in factor.parameters}
-    dtype = torch.float64 if any(p.dtype == torch.float64 for p in shared) else torch.float32
+    dtype = rows_dtype(shared)
     products = torch.zeros(len(seeds), len(seeds), dtype=torch.float64, device=shared[0].device)
     flowing: list[list[Tensor | None]] = [list(seed) for seed in seeds]
     for part in pieces(roots, room):
@@ -111,14 +112,12 @@ def _compared(
     sizes = [_size(entry) for entry in layer]
     rows = torch.zeros(len(flowing), sum(sizes), dtype=dtype, device=like.device)
     inputs = [entry.edge if isinstance(entry, Factor) else entry for entry in layer]
-    for task, seed in enumerate(flowing):
-        there = [(root, s) for root, s in zip(entries, seed, strict=True) if s is not None]
-        exits = [] if exit is None else [exit]
-        got = gradients([r for r, _ in there], [*inputs, *exits], [s for _, s in there], keep=True)
+    exits = [] if exit is None else [exit]
+    for task, got in enumerate(each_alone(entries, flowing, [*inputs, *exits], keep=True)):
         for entry, columns, gradient in zip(layer, rows[task].split(sizes), got, strict=False):
             if gradient is not None:
                 columns.copy_((entry.flat(gradient) if isinstance(entry, Factor) else gradient).flatten())
-        if exit is not None:
+        if exits:
             flowing[task] = [got[-1]]
     products = torch.zeros(len(flowing), len(flowing), dtype=torch.float64, device=like.device)
     for entry, columns in zip(layer, rows.split(sizes, dim=1), strict=True):
@@ -144,18 +143,3 @@ def _layers(entries: Sequence[Factor | nn.Parameter], room: int) -> list[list[Fa
         groups[-1].append(entry)
         used += size
     return groups
-
-
-def _incoming(roots: Sequence[Node]) -> dict[Node, int]:
-    """How many edges lead to each node behind the roots."""
-    counts: dict[Node, int] = {}
-    waiting, seen = [*roots], {*roots}
-    while waiting:
-        for following, _ in waiting.pop().next_functions:
-            if following is None:
-                continue
-            counts[following] = counts.get(following, 0) + 1
-            if following not in seen:
-                seen.add(following)
-                waiting.append(following)
-    return counts

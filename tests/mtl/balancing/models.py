@@ -211,6 +211,25 @@ def head_gradients(model: Any) -> list[Tensor]:
     return [p.grad.clone() for p in model.parameters() if id(p) not in own and p.grad is not None]
 
 
+def scaled_and_plain(model: Any, same: Any, method: str) -> list[tuple[Tensor, Tensor]]:
+    """The gradients of a step with a gradient scaler, unscaled by it, and of a step without, of two equal models."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    step(model, mtl.Balancer(method), scaler=scaler)
+    scaler.unscale_(torch.optim.SGD(model.parameters(), lr=0.1))
+    step(same, mtl.Balancer(method))
+    return [(a.grad, b.grad) for a, b in zip(model.parameters(), same.parameters(), strict=True)]
+
+
+def error_in(dtype: torch.dtype, model: Any, method: str) -> float:
+    """How far a step of the model in that precision is from the method on rows of float64, relative."""
+    model = model.to(dtype)
+    model.dtype = dtype
+    step(model, mtl.Balancer(method))
+    assert all(p.grad is not None and p.grad.dtype == dtype for p in model.parameters())
+    expected = mtl.combine(rows(model), method)
+    return float((shared_gradient(model) - expected).norm() / expected.norm())
+
+
 def overflowing_step(model: Any, balancer: mtl.Balancer) -> bool:
     """A step whose scaled gradients overflow: whether the parameters stayed and the scale went down."""
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)

@@ -13,9 +13,11 @@ from tests.mtl.balancing.models import (
     TASKS,
     Batches,
     Zoo,
+    error_in,
     make,
     overflowing_step,
     rows,
+    scaled_and_plain,
     shared_gradient,
     step,
 )
@@ -120,8 +122,6 @@ def test_factors_give_what_rows_give(kind: str, method: str, always: list[int]) 
 @pytest.mark.parametrize("kind", FACTORS)
 def test_all_factors_at_once(kind: str, always: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """What an accelerator may choose, by vmap; here forced on a CPU."""
-    if kind == "checkpointed":
-        pytest.skip("vmap does not pass a checkpoint, which the probe finds out")
     one, two = build(kind), build(kind)
     step(one, mtl.Balancer("upgrad"))
     monkeypatch.setattr(passes, "_at_once_is_faster", lambda *_: True)
@@ -215,13 +215,7 @@ def test_gradients_have_the_memory_format_of_their_parameter(always: list[int]) 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_precisions(dtype: torch.dtype, always: list[int]) -> None:
-    model = build("plain").to(dtype)
-    model.dtype = dtype
-    step(model, mtl.Balancer("upgrad"))
-    assert all(p.grad is not None and p.grad.dtype == dtype for p in model.parameters())
-    expected = mtl.combine(rows(model), "upgrad")
-    error = (shared_gradient(model) - expected).norm() / expected.norm()
-    assert error < (0.05 if dtype == torch.bfloat16 else 1e-10)
+    assert error_in(dtype, build("plain"), "upgrad") < (0.05 if dtype == torch.bfloat16 else 1e-10)
 
 
 def test_what_pays() -> None:
@@ -273,14 +267,8 @@ def test_stream_is_refused_where_it_has_no_meaning(options: dict[str, Any], mess
 @pytest.mark.parametrize("name", ["upgrad", "nash_mtl"])
 def test_a_gradient_scaler_changes_nothing(name: str, always: list[int]) -> None:
     """Factors carry the scale, what is solved does not; where they overflow the scaler skips the step."""
-    scaled, plain = build("convolutions"), build("convolutions")
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    optimizer = torch.optim.SGD(scaled.parameters(), lr=0.1)
-    step(scaled, mtl.Balancer(name), scaler=scaler)
-    scaler.unscale_(optimizer)
-    step(plain, mtl.Balancer(name))
-    for a, b in zip(scaled.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-8)
+    for scaled, plain in scaled_and_plain(build("convolutions"), build("convolutions"), name):
+        torch.testing.assert_close(scaled, plain, rtol=1e-5, atol=1e-8)
     assert overflowing_step(build("convolutions"), mtl.Balancer(name))
 
 

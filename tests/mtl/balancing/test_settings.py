@@ -6,7 +6,15 @@ import pytest
 import torch
 
 import mtl
-from tests.mtl.balancing.models import head_gradients, make, overflowing_step, rows, shared_gradient, step
+from tests.mtl.balancing.models import (
+    head_gradients,
+    make,
+    overflowing_step,
+    rows,
+    scaled_and_plain,
+    shared_gradient,
+    step,
+)
 
 
 @pytest.mark.parametrize("kind", ["plain", "no_features"])
@@ -95,14 +103,8 @@ def test_a_task_in_one_micro_batch_alone_takes_part() -> None:
 @pytest.mark.parametrize("name", ["equal", "uncertainty", "nash_mtl", "moco", "gradnorm", "gradvac"])
 def test_a_gradient_scaler_changes_nothing(name: str) -> None:
     """Written scaled, unscaled by the scaler: the same numbers, also for methods that are not homogeneous."""
-    scaled, plain = make("plain"), make("plain")
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    optimizer = torch.optim.SGD(scaled.parameters(), lr=0.1)
-    step(scaled, mtl.Balancer(name), scaler=scaler)
-    scaler.unscale_(optimizer)
-    step(plain, mtl.Balancer(name))
-    for a, b in zip(scaled.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-8)
+    for scaled, plain in scaled_and_plain(make("plain"), make("plain"), name):
+        torch.testing.assert_close(scaled, plain, rtol=1e-5, atol=1e-8)
 
 
 def test_an_overflow_skips_the_step_and_leaves_the_state() -> None:
