@@ -12,7 +12,7 @@ product             bilinear in two activations: x * y, attention's matmul, a co
 divide              divided by an activation
 relu, clipped_relu  ReLU under any name, and ReLU with an upper bound (ReLU6)
 elementwise         every other function of single elements
-max                 max pooling and maxima
+max, maximum        max pooling and maxima; the larger of two tensors
 softmax, norm, attention, gated, moment, logsumexp   softmax and its logarithm; layer, group, instance and RMS norm;
                     scaled dot products; GLU; norms, variances; each can be taken apart (`explain.parts`)
 batch_norm          with running statistics: affine.   ``batch_statistics``: the batch's own, which mix examples
@@ -58,10 +58,11 @@ NAMES = {
     "relu": "relu",
     "elementwise": """
         relu6 hardtanh clamp clamp_min clamp_max clip threshold _threshold leaky_relu prelu elu selu celu rrelu gelu
-        silu mish softplus softsign tanh tanhshrink hardshrink softshrink sigmoid expit logsigmoid log_sigmoid hardsigmoid
-        hardswish exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow __pow__ __ipow__ float_power abs absolute
-        reciprocal sin cos tan sinh cosh asin acos atan arctan asinh acosh atanh erf erfc erfinv sinc logit round floor
-        ceil trunc fix frac sign sgn nan_to_num rad2deg deg2rad i0 lgamma digamma ndtr log_ndtr __rpow__""",
+        silu mish softplus softsign tanh tanhshrink hardshrink softshrink sigmoid expit logsigmoid log_sigmoid
+        hardsigmoid hardswish exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow __pow__ __ipow__ float_power
+        abs absolute reciprocal sin cos tan sinh cosh asin acos atan arctan asinh acosh atanh erf erfc erfinv sinc
+        logit round floor ceil trunc fix frac sign sgn nan_to_num rad2deg deg2rad i0 lgamma digamma ndtr log_ndtr
+        __rpow__""",
     "max": """
         max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d amax max maximum
         fmax max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d_with_indices
@@ -209,7 +210,9 @@ def classify(
             return "gate" if mixed else "unknown" if several else _rectified(op.name, args, kwargs)
         case "max" if not several and op.name in {"max", "maximum"} and not mixed:
             other = argument(args, kwargs, 1, "other")
-            return "relu" if isinstance(other, Tensor) and not other.any() else "max"
+            return "max" if not isinstance(other, Tensor) else "maximum" if other.any() else "relu"
+        case "max" if several and not mixed:
+            return "maximum"
         case "batch_norm" if argument(args, kwargs, 5, "training", False):
             return "batch_statistics"
         case "norm" if op.name == "instance_norm" and not argument(args, kwargs, 5, "use_input_stats", True):

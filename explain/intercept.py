@@ -16,9 +16,9 @@ the call's result; what gradient reaches the operands is then the rule's busines
 ...     def backward(ctx, gradient):
 ...         return gradient / 2
 >>> rules = {"linear": passed, "shape": passed, "select": passed, "relu": lambda call: Halved.apply(*call.active)}
->>> from explain.targets import Scorer
+>>> from explain.inputs import lay_out
 >>> model, inputs = nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.ones(1, 3)
->>> scorer = Scorer(model, None, 1, slice(0, 1), 1)
+>>> scorer = Scorer(model, lay_out(inputs)[0], None, 1, "logit", slice(0, 1), 1)
 >>> intercept = Intercept("halved", model, rules)
 >>> [found] = intercept.gradients(scorer, intercept.columns(scorer, inputs))
 >>> bool((found == model[0].weight[1] / 2).all())
@@ -36,11 +36,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import disable_saved_tensors_hooks
+from torch.autograd.graph import disable_saved_tensors_hooks, saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from explain.functions import FUNCTIONS, Op, argument, classify, tensors_in
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 ASIDE = {  # what a refusal calls the kinds that are about values computed without a gradient
     "gate": "{} with a value computed from the input without a gradient",
@@ -98,6 +98,12 @@ class Call:
         """An argument that may have been given by place or by name."""
         return argument(self.args, self.kwargs, place, name, default)
 
+    def refused(self) -> Any:
+        """The function's result, noted as one that no rule is known for."""
+        result = self.run()
+        self.engine.refuse(result, ASIDE.get(self.kind, "{}").format(self.name))
+        return result
+
     def inside(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """``function(...)`` with every torch function in it intercepted in its turn."""
         with self.engine:
@@ -134,6 +140,7 @@ class Intercept(TorchFunctionMode):
         self._names = {id(module): name for name, module in model.named_modules()}
         self._mark = object()
         self._leaf = torch.empty(0)
+        self.dependent: set[str] = set()  # the tasks whose scores depend on the input; after `gradients`
         self._refused: dict[
             tuple[str, str], None
         ] = {}  # (operation, module) in the order of the forward pass
@@ -141,8 +148,10 @@ class Intercept(TorchFunctionMode):
 
     # ---- the passes
 
-    def columns(self, scorer: Scorer, inputs: Tensor) -> list[Tensor]:
+    def columns(self, scorer: Scorer, inputs: Tensor, *, keep: bool = True) -> list[Tensor]:
         """The scores, K tensors [n B], of inputs [n B, *S] under the rules.
+
+        ``keep=False`` is for a pass that only looks: autograd keeps no activation, and no gradient can go back.
 
         Raises:
             ValueError: gradient checkpointing, which would run the model again in the backward pass without the rules.
@@ -151,7 +160,10 @@ class Intercept(TorchFunctionMode):
         x = self._leaf.clone()  # the model may write into its input
         self._marked(x)
         try:
-            with _uncompiled(), disable_saved_tensors_hooks(CHECKPOINTED), self:
+            saved: Any = disable_saved_tensors_hooks(CHECKPOINTED)
+            if not keep:
+                saved = saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0))
+            with _uncompiled(), saved, self:
                 return scorer.columns(x)
         except (ValueError, RuntimeError) as error:
             if CHECKPOINTED in str(error):
@@ -167,7 +179,9 @@ class Intercept(TorchFunctionMode):
         ways = []
         for task, column in zip(scorer.tasks, columns, strict=True):
             active, aside, _ = self._look(column)
-            if not active and not aside:  # a score of parameters alone
+            if active or aside:
+                self.dependent.add(task)
+            else:  # a score of parameters alone
                 column = column.detach() + 0 * self._leaf.flatten()[0]
             if column.requires_grad:
                 column = column.view_as(column)
@@ -221,13 +235,16 @@ class Intercept(TorchFunctionMode):
         if rule is None or rule is passed:
             result = self._finished(func(*args, **kwargs), args, op, in_place)
             if rule is None:
-                self._refuse((args[0] if in_place else result), ASIDE.get(kind, "{}").format(name))
+                self.refuse((args[0] if in_place else result), ASIDE.get(kind, "{}").format(name))
             return result
-        module = self._module()
-        result = rule(Call(func, name, kind, tuple(args), kwargs, active, in_place, module, self))
-        if in_place:
-            result = args[0].copy_(result)
-        return self._finished(result, args, op, in_place)
+        target = args[0] if in_place else None
+        if target is not None:  # what the rule keeps of it is not written over
+            copy = target.clone()
+            args, kwargs = _mapped((args, kwargs), lambda t: copy if t is target else t)
+            active = [copy if tensor is target else tensor for tensor in active]
+        call = Call(func, name, kind, tuple(args), kwargs, active, in_place, self._module(), self)
+        result = self._finished(rule(call), args, op)
+        return result if target is None else self._finished(target.copy_(result), (target,), op, True)
 
     # ---- what depends on the input
 
@@ -249,7 +266,7 @@ class Intercept(TorchFunctionMode):
                 parameters.append(tensor)
                 aside += [tensor] if mark[0] is self._mark else []  # x.detach().requires_grad_()
             else:
-                self._refuse(tensor, HIDDEN)
+                self.refuse(tensor, HIDDEN)
                 self._marked(tensor)
                 active.append(tensor)
         return active, aside, parameters
@@ -265,7 +282,7 @@ class Intercept(TorchFunctionMode):
         tensor._followed = (self._mark, tensor.grad_fn)  # type: ignore[attr-defined]
 
     def _finished(self, result: Any, args: Any, op: Op | None, in_place: bool = False) -> Any:
-        """The result, marked; and what was written into."""
+        """The result, marked; and what was written into, also as a part of another tensor."""
         for tensor in tensors_in(result):
             self._marked(tensor)
         if in_place or (op is not None and op.in_place):
@@ -276,7 +293,7 @@ class Intercept(TorchFunctionMode):
 
     # ---- what is refused
 
-    def _refuse(self, result: Any, operation: str) -> None:
+    def refuse(self, result: Any, operation: str) -> None:
         """Note the operation in every backward pass that comes through its result."""
         ways = [tensor for tensor in tensors_in(result) if tensor.requires_grad]
         if ways:

@@ -9,10 +9,11 @@ from torch.nn import functional as F
 from torch.overrides import _get_current_function_mode_stack
 
 from explain import functions
+from explain.inputs import lay_out
 from explain.intercept import Call, Intercept, passed
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
-KINDS = [*functions.NAMES, "scale", "product", "relu", "clipped_relu", "gate", "select", "shift"]
+KINDS = [*functions.NAMES, "scale", "product", "relu", "clipped_relu", "maximum", "gate", "select", "shift"]
 
 
 class Model(nn.Module):
@@ -24,6 +25,11 @@ class Model(nn.Module):
         return self.function(x)
 
 
+def scorer_of(model: nn.Module, x: Tensor, target: object = None, task: str | None = None) -> Scorer:
+    target = target or (lambda output: output.flatten(1).sum(1))
+    return Scorer(model, lay_out(x)[0], task, target, "logit", slice(0, len(x)), len(x))
+
+
 def kinds(function: Callable[[Tensor], Tensor], x: Tensor) -> list[str]:
     """The kinds of the calls in ``function(x)`` that a rule would get, in order."""
     seen: list[str] = []
@@ -33,7 +39,7 @@ def kinds(function: Callable[[Tensor], Tensor], x: Tensor) -> list[str]:
         return call.run()
 
     intercept = Intercept("test", nn.Identity(), dict.fromkeys(KINDS, note))
-    scorer = Scorer(Model(function), None, lambda output: output.flatten(1).sum(1), slice(0, len(x)), len(x))
+    scorer = scorer_of(Model(function), x)
     intercept.columns(scorer, x)
     return seen[:-2] + ["unknown"] * len(intercept._refused)  # without the target's flatten and sum
 
@@ -41,8 +47,7 @@ def kinds(function: Callable[[Tensor], Tensor], x: Tensor) -> list[str]:
 def explained(
     rules: object, model: nn.Module, x: Tensor, target: object = None, method: str = "test"
 ) -> list[Tensor]:
-    target = target or (lambda output: output.flatten(1).sum(1))
-    scorer = Scorer(model, None, target, slice(0, len(x)), len(x))
+    scorer = scorer_of(model, x, target)
     intercept = Intercept(method, model, rules)
     return intercept.gradients(scorer, intercept.columns(scorer, x))
 
@@ -119,7 +124,7 @@ def test_relu_under_every_name(name: str) -> None:
         (["max"], lambda x: F.max_pool1d(x, 2)),
         (["max"], lambda x: x.amax(2)),
         (["max"], lambda x: x.max(2).values),
-        (["scale", "max"], lambda x: torch.maximum(x, 2 * x)),
+        (["scale", "maximum"], lambda x: torch.maximum(x, 2 * x)),
         (["softmax"], lambda x: F.softmax(x, dim=-1)),
         (["norm"], lambda x: F.layer_norm(x, (4,))),
         (["norm"], lambda x: F.instance_norm(x)),
@@ -237,7 +242,7 @@ def test_all_that_is_refused_is_named_with_its_module() -> None:
 
 def test_a_head_that_is_not_explained_refuses_nothing() -> None:
     model, x = Gated(), torch.ones(2, 3)
-    scorer = Scorer(model, "a", "predicted", slice(0, 2), 2)
+    scorer = scorer_of(model, x, "predicted", "a")
     intercept = Intercept("test", model, RULES)
     [found] = intercept.gradients(scorer, intercept.columns(scorer, x))
     leaf = x.clone().requires_grad_()
