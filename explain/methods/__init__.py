@@ -13,6 +13,7 @@ from explain.methods.gradient_shap import GradientShap
 from explain.methods.gradients import Gradient, InputTimesGradient
 from explain.methods.guided import Deconvolution, GuidedBackprop
 from explain.methods.integrated import IntegratedGradients
+from explain.methods.lrp import Lrp
 from explain.methods.noise import SmoothGrad, SmoothGradSquared, VarGrad
 from explain.methods.occlusion import Occlusion
 from explain.scorer import Scorer
@@ -45,6 +46,7 @@ METHODS: dict[str, type[Any]] = {
     "deeplift_shap": DeepLiftShap,
     "guided_backprop": GuidedBackprop,
     "deconvolution": Deconvolution,
+    "lrp": Lrp,
     "occlusion": Occlusion,
     "grad_cam": GradCam,
     # controls
