@@ -40,3 +40,56 @@ def pointing_game(maps: Tensor, mask: Tensor) -> Tensor:
     largest = amounts == amounts.amax(dim=(1, 2), keepdim=True)
     share = (largest & mask).sum(dim=(1, 2)).double() / largest.sum(dim=(1, 2))
     return torch.where(mask.any(dim=2).any(dim=1), share, torch.nan)
+
+
+def relevance_rank(maps: Tensor, mask: Tensor) -> Tensor:
+    """The fraction of the K largest relevances that lies in the mask of K pixels, [B]; NaN where the mask is empty.
+
+    Ties count by expectation over their orders, so a constant map gets the mask's share of the image.
+    Source: Arras et al. 2022, equation 8.
+
+    Args:
+        maps: [B, C, H, W] or [B, H, W].
+        mask: bool [B, H, W].
+
+    >>> relevance_rank(torch.tensor([[[4.0, -3.0, 1.0, 0.0]]]), torch.tensor([[[True, False, True, False]]])).item()
+    0.5
+    """
+    return _share_of_largest(relevance(maps).flatten(1), mask.flatten(1), mask.flatten(1).sum(1))
+
+
+def topk_intersection(maps: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
+    """The fraction of the ``k`` largest relevances that lies in the mask, [B]; NaN where the mask is empty.
+
+    Where the mask has fewer than ``k`` pixels it cannot reach 1. Ties count by expectation over their orders.
+    Source: Theiner et al. 2022, section 3.3, who take k = 1000 in larger images.
+
+    Args:
+        maps: [B, C, H, W] or [B, H, W].
+        mask: bool [B, H, W].
+        k: 1..H W; None: a tenth of the pixels.
+
+    Raises:
+        ValueError: ``k`` out of range.
+
+    >>> topk_intersection(torch.tensor([[[4.0, -3.0, 1.0]]]), torch.tensor([[[True, False, True]]]), k=2).item()
+    0.5
+    """
+    amounts, inside = relevance(maps).flatten(1), mask.flatten(1)
+    pixels = amounts.shape[1]
+    if k is None:
+        k = max(1, round(pixels / 10))
+    if not 1 <= k <= pixels:
+        raise ValueError(f"topk_intersection: k must be in 1..{pixels}, the pixels of an image, got {k}")
+    return _share_of_largest(amounts, inside, torch.full_like(inside[:, 0], k, dtype=torch.long))
+
+
+def _share_of_largest(amounts: Tensor, inside: Tensor, k: Tensor) -> Tensor:
+    """The expected share of each row's k [B] largest amounts [B, N] that are ``inside`` [B, N]; ties in any order."""
+    ordered = amounts.sort(dim=1, descending=True).values
+    last = ordered.gather(1, (k - 1).clamp(min=0)[:, None])  # the smallest amount that is taken
+    above, tied = amounts > last, amounts == last
+    left = k - above.sum(1)  # how many of the tied ones are taken
+    chance = left.double() / tied.sum(1)
+    share = ((above & inside).sum(1) + chance * (tied & inside).sum(1)) / k
+    return torch.where(inside.any(1), share, torch.nan)
