@@ -59,7 +59,8 @@ def paths(model: nn.Module, inputs: Tensor, scores: Mapping[str, Tensor]) -> dic
     roots = {task: score.grad_fn for task, score in scores.items()}
     nodes, depth = _from_the_top([root for root in roots.values() if root is not None])
     entry = _entries(nodes, depth, inputs)
-    owner, place = {}, {}
+    owner: dict[Any, str] = {}
+    place: dict[str, int] = {}
     for number, (name, module) in enumerate(model.named_modules()):
         for parameter in module.parameters(recurse=False):
             owner.setdefault(parameter, name or ROOT)

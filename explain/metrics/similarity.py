@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -41,3 +43,6 @@ def _ranks(values: Tensor) -> Tensor:
 def _correlation(one: Tensor, other: Tensor) -> Tensor:
     one, other = one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True)
     return ((one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))).clamp(-1, 1)
+
+
+SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"spearman": spearman, "cosine": cosine}
