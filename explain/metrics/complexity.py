@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -69,3 +72,44 @@ def effective_complexity(maps: Tensor, eps: float = 0.01) -> Tensor:
 def _amounts(maps: Tensor) -> Tensor:
     """The relevances [B, N] in float64."""
     return relevance(maps).flatten(1).double()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gini:
+    """`gini`: the Gini index of the relevance; 0 where all pixels count alike."""
+
+    kind: ClassVar[str] = "maps"
+    higher_is_better: ClassVar[bool] = True
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def values(self, maps: Tensor) -> Tensor:
+        return gini(maps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entropy:
+    """`entropy`: of the relevance's shares, in nats; ln N where all N pixels count alike."""
+
+    kind: ClassVar[str] = "maps"
+    higher_is_better: ClassVar[bool] = False
+    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+
+    def values(self, maps: Tensor) -> Tensor:
+        return entropy(maps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectiveComplexity:
+    """`effective_complexity`: how many pixels have more than a negligible relevance.
+
+    Args:
+        eps: what is negligible, as a fraction of the largest.
+    """
+
+    eps: float = 0.01
+    kind: ClassVar[str] = "maps"
+    higher_is_better: ClassVar[bool] = False
+    range: ClassVar[tuple[float, float]] = (1.0, float("inf"))
+
+    def values(self, maps: Tensor) -> Tensor:
+        return effective_complexity(maps, self.eps)

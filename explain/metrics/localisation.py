@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 
 def relevance(maps: Tensor) -> Tensor:
-    """|sum over channels| [B, H, W] of maps [B, C, H, W] or [B, H, W]: evidence for and against counts alike.
+    """|sum over channels| [B, *P] of maps [B, C, *P] (two or more sides), else |maps|: for and against count alike.
 
     >>> relevance(torch.tensor([[[[1.0]], [[-3.0]]]])).item()
     2.0
     """
-    return (maps.sum(dim=1) if maps.dim() == 4 else maps).abs()
+    return (maps.sum(dim=1) if maps.dim() >= 4 else maps).abs()
 
 
 def relevance_mass(maps: Tensor, mask: Tensor) -> Tensor:
@@ -93,3 +96,56 @@ def _share_of_largest(amounts: Tensor, inside: Tensor, k: Tensor) -> Tensor:
     chance = left.double() / tied.sum(1)
     share = ((above & inside).sum(1) + chance * (tied & inside).sum(1)) / k
     return torch.where(inside.any(1), share, torch.nan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelevanceMass:
+    """`relevance_mass`: the share of the absolute relevance in the mask."""
+
+    kind: ClassVar[str] = "mask"
+    higher_is_better: ClassVar[bool] = True
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def values(self, maps: Tensor, mask: Tensor) -> Tensor:
+        return relevance_mass(maps, mask)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointingGame:
+    """`pointing_game`: whether the largest relevance lies in the mask."""
+
+    kind: ClassVar[str] = "mask"
+    higher_is_better: ClassVar[bool] = True
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def values(self, maps: Tensor, mask: Tensor) -> Tensor:
+        return pointing_game(maps, mask)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelevanceRank:
+    """`relevance_rank`: the share of the K largest relevances that lies in the mask of K pixels."""
+
+    kind: ClassVar[str] = "mask"
+    higher_is_better: ClassVar[bool] = True
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def values(self, maps: Tensor, mask: Tensor) -> Tensor:
+        return relevance_rank(maps, mask)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopKIntersection:
+    """`topk_intersection`: the share of the k largest relevances that lies in the mask.
+
+    Args:
+        k: pixels; None: a tenth of the image's.
+    """
+
+    k: int | None = None
+    kind: ClassVar[str] = "mask"
+    higher_is_better: ClassVar[bool] = True
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def values(self, maps: Tensor, mask: Tensor) -> Tensor:
+        return topk_intersection(maps, mask, self.k)

@@ -107,7 +107,8 @@ def other_classes(subject: Subject) -> dict[str, Tensor]:
         classes = subject.outputs()[task].shape[1]
         key = zlib.crc32(task.encode())
         drawn = [
-            int(np.random.SeedSequence((subject.seed, subject.first + b, key)).generate_state(1)[0]) % (classes - 1)
+            int(np.random.SeedSequence((subject.seed, subject.first + b, key)).generate_state(1)[0])
+            % (classes - 1)
             for b in range(len(chosen))
         ]
         other = torch.tensor(drawn, device=chosen.device)
@@ -197,6 +198,8 @@ def _for_copy(method: object, copies: Mapping[nn.Module, nn.Module]) -> object:
         return method
     values = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
     changed = {
-        name: copies[value] for name, value in values.items() if isinstance(value, nn.Module) and value in copies
+        name: copies[value]
+        for name, value in values.items()
+        if isinstance(value, nn.Module) and value in copies
     }
     return dataclasses.replace(method, **changed)

@@ -14,7 +14,9 @@ from explain.batching import noise_like
 if TYPE_CHECKING:
     from explain.metrics.subject import Subject
 
-STREAM = 2**24  # draws from here on: methods that draw count from 0, and must not meet the noise they are tested with
+STREAM = (
+    2**24
+)  # draws from here on: methods that draw count from 0, and must not meet the noise they are tested with
 
 
 @dataclass(frozen=True, kw_only=True)
