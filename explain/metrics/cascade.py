@@ -85,7 +85,7 @@ def steps(paths: Mapping[str, Sequence[str]], at_most: int) -> list[list[str]]:
 
     Args:
         paths: {task: names in order}.
-        at_most: groups; where there would be more, neighbours are put together.
+        at_most: groups; where there would be more, neighbours after the first group are put together.
 
     >>> steps({"a": ["head_a", "trunk.1", "trunk.0"], "b": ["head_b", "trunk.1", "trunk.0"]}, at_most=10)
     [['head_a', 'head_b'], ['trunk.1'], ['trunk.0']]
@@ -102,13 +102,18 @@ def steps(paths: Mapping[str, Sequence[str]], at_most: int) -> list[list[str]]:
         groups.append(sorted(ready, key=list(before).index))
         sorter.done(*ready)
     if len(groups) > at_most:
-        cuts = np.array_split(np.arange(len(groups)), at_most)
-        groups = [[name for number in cut for name in groups[number]] for cut in cuts]
+        cuts = (
+            np.array_split(np.arange(1, len(groups)), at_most - 1)
+            if at_most > 1
+            else [np.arange(1, len(groups))]
+        )
+        rest = [[name for number in cut for name in groups[number]] for cut in cuts]
+        groups = [groups[0], *rest] if at_most > 1 else [groups[0] + rest[0]]
     return groups
 
 
-def randomise(model: nn.Module, names: Sequence[str], seed: int) -> None:
-    """Give the named modules' own parameters new values, in place; one stream of random numbers a name.
+def randomise(model: nn.Module, names: Sequence[str], seed: int, draw: int = 0) -> None:
+    """Give the named modules' own parameters new values, in place; a stream of its own for each (seed, draw, name).
 
     A module without children that has ``reset_parameters`` is initialised by it (batch norm forgets its statistics,
     too). Otherwise, and where that changes nothing though there is something to forget, normal numbers take the values'
@@ -122,7 +127,7 @@ def randomise(model: nn.Module, names: Sequence[str], seed: int) -> None:
     """
     modules = dict(model.named_modules())
     for name in names:
-        state = np.random.SeedSequence((seed, zlib.crc32(name.encode()))).generate_state(1, np.uint64)
+        state = np.random.SeedSequence((seed, draw, zlib.crc32(name.encode()))).generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.default_generator.manual_seed(int(state[0] >> np.uint64(1)))
             _randomise_one(modules["" if name == ROOT else name])

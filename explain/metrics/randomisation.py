@@ -6,7 +6,7 @@ import dataclasses
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,13 +39,15 @@ class ParameterRandomisation:
         absolute: compare the maps' absolute values; where the input shines through (input times gradient), these stay
             alike though the signs are random.
         order: ``"top_down"`` or ``"bottom_up"``.
-        steps: at most; where a path has more layers, neighbours are made random together.
+        steps: at most; where a path has more layers, neighbours below the first are made random together.
+        draws: cascades, each with random weights of its own, to average over.
     """
 
     similarity: str = "spearman"
     absolute: bool = False
     order: str = "top_down"
     steps: int = 10
+    draws: int = 1
     kind: ClassVar[str] = "method"
     higher_is_better: ClassVar[bool] = False
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
@@ -53,17 +55,20 @@ class ParameterRandomisation:
     def __post_init__(self) -> None:
         lookup("similarity", self.similarity, SIMILARITIES)
         lookup("order", self.order, ORDERS)
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"parameter_randomisation: steps must be an integer >= 1, got {self.steps!r}")
+        for name in ("steps", "draws"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"parameter_randomisation: {name} must be an integer >= 1, got {value!r}")
 
     def __call__(self, subject: Subject, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """{task: [B]} of maps {task: [B, *S]}."""
         alike = SIMILARITIES[self.similarity]
         found: dict[str, list[Tensor]] = {task: [] for task in maps}
-        for _, again in cascade(subject, self.order, self.steps):
-            for task in maps.keys() & again.keys():
-                one, other = maps[task], again[task]
-                found[task].append(alike(one.abs(), other.abs()) if self.absolute else alike(one, other))
+        for draw in range(self.draws):
+            for _, again in cascade(subject, self.order, self.steps, draw):
+                for task in maps.keys() & again.keys():
+                    one, other = maps[task], again[task]
+                    found[task].append(alike(one.abs(), other.abs()) if self.absolute else alike(one, other))
         return {task: torch.stack(values).nanmean(0) for task, values in found.items()}
 
 
@@ -117,7 +122,7 @@ def other_classes(subject: Subject) -> dict[str, Tensor]:
 
 
 def cascade(
-    subject: Subject, order: str = "top_down", at_most: int = 10
+    subject: Subject, order: str = "top_down", at_most: int = 10, draw: int = 0
 ) -> Iterator[tuple[dict[str, list[str]], dict[str, Tensor]]]:
     """Layers made random step by step: ({task: layers of this step}, {task: the map now}) of the tasks concerned.
 
@@ -128,6 +133,7 @@ def cascade(
         subject: with a method.
         order: in `ORDERS`.
         at_most: steps.
+        draw: which random weights.
 
     Raises:
         ValueError: a task whose score depends on no parameter; a model that cannot be copied; a map that its method
@@ -137,7 +143,7 @@ def cascade(
     ordered = {task: names[::-1] if ORDERS[order] else names for task, names in own.items()}
     random: list[str] = []
     for names in steps(ordered, at_most):
-        randomise(twin.model, names, subject.seed)
+        randomise(twin.model, names, subject.seed, draw)
         random += names
         try:
             maps = twin.explain(twin.model, subject.inputs)
@@ -192,7 +198,7 @@ def _twin(subject: Subject) -> tuple[Subject, dict[str, list[str]]]:
     return twin, own
 
 
-def _for_copy(method: object, copies: Mapping[nn.Module, nn.Module]) -> object:
+def _for_copy(method: Any, copies: Mapping[nn.Module, nn.Module]) -> Any:
     """The method, with options that are modules of the model (a layer) replaced by those of its copy."""
     if not dataclasses.is_dataclass(method) or isinstance(method, type):
         return method
