@@ -13,14 +13,15 @@ from explain.batching import rows_at_once
 from explain.guard import guarded
 from explain.inputs import Inputs, lay_out
 from explain.metrics import GROUPS, METRICS
-from explain.metrics.baselines import Baseline, absent
+from explain.metrics.baselines import Baseline, expanded
 from explain.metrics.features import features_of
 from explain.metrics.given import (
     GIVEN,
+    blank,
     check_tasks,
-    make_controls,
     checked_maps,
     checked_masks,
+    make_controls,
     named_controls,
 )
 from explain.metrics.scoring import Values, of_maps, with_method, with_model
@@ -109,20 +110,18 @@ def evaluate(
     again = [name for name, metric in chosen.items() if metric.kind == "method"]
     if again and method is None:
         raise ValueError(f"{again} explain again: give method=, the name of the method that made the maps")
-    makers = make_controls(controls)
-    if method is not None:
-        makers = {GIVEN: make_method(method, method_options or {})} | makers
+    beside = make_controls(controls)
+    makers = {GIVEN: make_method(method, method_options or {})} if method is not None else {}
     layout, joined = lay_out(inputs)
     named = checked_maps(maps, layout, joined, task)
     masked = any(metric.kind == "mask" for metric in chosen.values())
     regions = checked_masks(masks, joined, layout) if masked else {}
-    every = named_controls(
-        named, {name: makers[name] for name in makers if name != GIVEN}, layout, joined, seed
-    )
+    nothing = blank(layout, len(joined))
+    every = named_controls(named, beside, nothing, joined, seed)
     values = of_maps(chosen, every, regions)
     if any(metric.kind in ("model", "method") for metric in chosen.values()):
         stripped = unwrap(model)
-        away, groups = absent("evaluate", baseline, joined, layout), features_of(layout, joined, features)
+        away, groups = expanded("evaluate", baseline, joined, nothing), features_of(layout, joined, features)
 
         def run() -> Values:
             subject = make_subject(
@@ -139,10 +138,10 @@ def evaluate(
                 progress=progress,
             )
             check_tasks(named, subject.tasks)
-            return with_model(chosen, subject, every) | with_method(chosen, subject, every, makers)
+            return with_model(chosen, subject, every) | with_method(chosen, subject, every, makers | beside)
 
         values |= guarded(stripped, joined.device, run)
-    return _table(chosen, values, list(named), [GIVEN, *(name for name in makers if name != GIVEN)])
+    return _table(chosen, values, list(named), [GIVEN, *beside])
 
 
 def make_metrics(metrics: str | Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

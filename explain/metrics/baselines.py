@@ -7,47 +7,45 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from explain.inputs import Layout
 from explain.names import unknown
+from explain.scorer import Scorer
 
 Baseline = float | str | Tensor
 NAMED = ("zero", "mean", "blur")
 BLUR = 1 / 7  # standard deviation of the blur, as a fraction of each side
 
 
-def absent(name: str, baseline: Baseline, inputs: Tensor, layout: Layout) -> Tensor:
-    """The baseline of every example, [B, *S] like ``inputs``.
+def expanded(name: str, baseline: Baseline, inputs: Tensor, scorer: Scorer) -> Tensor:
+    """The baseline of these rows, [B, *S] like ``inputs``.
 
     Args:
         name: whose option it is, for messages.
-        baseline: a number; a tensor [*S] or [B, *S]; ``"zero"``; ``"mean"``, of each example (of each channel of an
-            image); or ``"blur"``, images through a Gaussian a seventh of their side wide.
+        baseline: a number; a tensor [*S], or [B, *S] for the whole batch; ``"zero"``; ``"mean"``, of each
+            example (of each channel of an image); or ``"blur"``, images through a Gaussian a seventh of their side
+            wide.
         inputs: [B, *S], joined where there are several.
-        layout: of the inputs.
+        scorer: of the same rows.
 
-    >>> from explain.inputs import lay_out
-    >>> layout, inputs = lay_out(torch.tensor([[[[0.0, 1.0]], [[2.0, 6.0]]]]))
-    >>> absent("evaluate", "mean", inputs, layout).flatten().tolist()
-    [0.5, 0.5, 4.0, 4.0]
     """
-    shapes = f"{list(inputs.shape[1:])} or {list(inputs.shape)}"
+    shape, whole = inputs.shape[1:], (scorer.total, *inputs.shape[1:])
     if isinstance(baseline, str):
         if baseline not in NAMED:
             raise unknown(f"baseline of {name}", baseline, NAMED)
-        parts = layout.split(inputs)
+        parts = scorer.split(inputs)
         if baseline == "blur" and not any(part.dim() == 4 for part in parts):
             raise ValueError(f"{name}: baseline 'blur' needs an image [B, C, H, W], got {list(inputs.shape)}")
         fill = {"mean": _mean, "blur": _blurred}.get(baseline)
-        return torch.zeros_like(inputs) if fill is None else layout.join([fill(part) for part in parts])
+        return torch.zeros_like(inputs) if fill is None else scorer.join([fill(part) for part in parts])
     if isinstance(baseline, Tensor):
-        if baseline.shape not in (inputs.shape, inputs.shape[1:]):
+        if baseline.shape not in (shape, whole):
             raise ValueError(
-                f"{name}: baseline must be a number, {', '.join(map(repr, NAMED))}, {shapes}, "
+                f"{name}: baseline must be a number, {', '.join(map(repr, NAMED))}, {list(shape)} or {list(whole)}, "
                 f"got {list(baseline.shape)}"
             )
         if not torch.isfinite(baseline).all():
             raise ValueError(f"{name}: the baseline holds NaN or infinite values")
-        return baseline.detach().to(inputs).expand_as(inputs)
+        baseline = baseline.detach().to(inputs)
+        return baseline[scorer.rows] if baseline.shape == whole else baseline.expand_as(inputs)
     if isinstance(baseline, bool) or not isinstance(baseline, int | float):
         raise TypeError(
             f"{name}: baseline must be a number, a name or a tensor, got {type(baseline).__name__}"

@@ -97,12 +97,16 @@ def make_controls(names: Sequence[str]) -> dict[str, Method]:
     return {name: METHODS[name]() for name in names}
 
 
+def blank(layout: Layout, total: int) -> Scorer:
+    """The scorer of a model that looks at nothing, for a whole batch."""
+    return Scorer(_Nothing(), layout, None, "predicted", "logit", slice(0, total), total)
+
+
 def named_controls(
-    maps: Mapping[str, Tensor], controls: Mapping[str, Method], layout: Layout, inputs: Tensor, seed: int
+    maps: Mapping[str, Tensor], controls: Mapping[str, Method], nothing: Scorer, inputs: Tensor, seed: int
 ) -> Maps:
     """The given maps and, once for all tasks, those of the controls, which know nothing of the model."""
     every: Maps = {(GIVEN, task): found for task, found in maps.items()}
-    nothing = Scorer(_Nothing(), layout, None, "predicted", "logit", slice(0, len(inputs)), len(inputs))
     for name, make in controls.items():
         shared = make(nothing, inputs, 0, seed)[0].detach()
         every |= {(name, task): shared for task in maps}
