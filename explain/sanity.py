@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from explain.batching import ROWS
-from explain.guard import untouched
-from explain.metrics.features import pixels
+from explain.batching import rows_at_once
+from explain.guard import guarded, untouched
+from explain.inputs import Inputs, lay_out
+from explain.metrics.features import features_of
 from explain.metrics.randomisation import (
     ParameterRandomisation,
     RandomLogit,
@@ -23,9 +24,10 @@ from explain.metrics.similarity import SIMILARITIES
 from explain.metrics.subject import Subject, make_subject
 from explain.names import lookup
 from explain.outputs import named_outputs, unwrap
-from explain.saliency import check_inputs, make_method
+from explain.saliency import make_method
 from explain.targets import Target
 
+R = TypeVar("R")
 ALIKE, APART = (
     0.8,
     0.5,
@@ -57,11 +59,12 @@ VERDICTS = ("passes", "in doubt", "fails")
 
 def sanity(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     *,
     method: str = "gradient",
     method_options: Mapping[str, Any] | None = None,
     target: Target | Mapping[str, Target] = "predicted",
+    score: str | Mapping[str, str] = "logit",
     similarity: str = "spearman",
     steps: int = 10,
     draws: int = 3,
@@ -71,13 +74,13 @@ def sanity(
     """What a method's maps depend on, with a verdict in words: one row a task and check, then one for all checks.
 
     The checks: the similarity of the map with what it is after the task's last layer, and after all layers of its path,
-    have been made random (Adebayo et al. 2018, section 4); its similarity with the map of another class (Sixt et
+    have been made random (Adebayo et al. 2018); its similarity with the map of another class (Sixt et
     al. 2020); and how much it changes when all layers that the task does not use are made random, which must be 0. A
     similarity of 0.5 or less passes, above 0.8 it fails, between them the verdict is "in doubt". To pass is necessary
     and not sufficient: noise that depends on the weights passes too.
 
     Args:
-        model, inputs, target, seed, batch_size: as for `saliency`; a few dozen examples are enough.
+        model, inputs, target, score, seed, batch_size: as for `saliency`; a few dozen examples are enough.
         method: a name in `explain.METHODS`.
         method_options: and its options.
         similarity: ``"spearman"`` or ``"cosine"``.
@@ -100,12 +103,19 @@ def sanity(
     if not isinstance(draws, int) or draws < 1:
         raise ValueError(f"draws must be an integer >= 1, got {draws!r}")
     ParameterRandomisation(similarity=similarity, steps=steps)  # checks both
-    subject, maps = _explained(model, inputs, method, method_options, target, seed, batch_size)
-    curve = pd.concat([_curve(subject, maps, similarity, "top_down", steps, draw) for draw in range(draws)])
-    other = RandomLogit(similarity=similarity)(subject, maps)
-    mixed = off_path_change(subject, maps)
+
+    def run(
+        subject: Subject, maps: dict[str, Tensor]
+    ) -> tuple[pd.DataFrame, dict[str, Tensor], dict[str, Tensor]]:
+        curves = [_curve(subject, maps, similarity, "top_down", steps, draw) for draw in range(draws)]
+        other = RandomLogit(similarity=similarity)(subject, maps)
+        return pd.concat(curves), other, off_path_change(subject, maps)
+
+    curve, other, mixed = _with_subject(
+        run, model, inputs, method, method_options, target, score, seed, batch_size
+    )
     rows = []
-    for task in maps:
+    for task in mixed:
         own = curve[curve["task"] == task]
         first, last = own[own["step"] == own["step"].min()], own[own["step"] == own["step"].max()]
         values = {
@@ -120,11 +130,12 @@ def sanity(
 
 def randomisation_curve(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     *,
     method: str = "gradient",
     method_options: Mapping[str, Any] | None = None,
     target: Target | Mapping[str, Target] = "predicted",
+    score: str | Mapping[str, str] = "logit",
     similarity: str = "spearman",
     order: str = "top_down",
     steps: int = 10,
@@ -135,7 +146,7 @@ def randomisation_curve(
     """How alike the maps stay while one layer after another becomes random, by layer.
 
     Args:
-        model, inputs, target, seed, batch_size: as for `saliency`.
+        model, inputs, target, score, seed, batch_size: as for `saliency`.
         method: a name in `explain.METHODS`.
         method_options: and its options.
         similarity, order, steps: as for the metric ``parameter_randomisation``, which is the mean over the steps.
@@ -156,18 +167,22 @@ def randomisation_curve(
     ['2', '0']
     """
     ParameterRandomisation(similarity=similarity, order=order, steps=steps)  # checks all three
-    subject, maps = _explained(model, inputs, method, method_options, target, seed, batch_size)
-    return _curve(subject, maps, similarity, order, steps, draw)
+
+    def run(subject: Subject, maps: dict[str, Tensor]) -> pd.DataFrame:
+        return _curve(subject, maps, similarity, order, steps, draw)
+
+    return _with_subject(run, model, inputs, method, method_options, target, score, seed, batch_size)
 
 
 def data_randomisation(
     model: nn.Module,
     randomised_model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     *,
     method: str = "gradient",
     method_options: Mapping[str, Any] | None = None,
     target: Target | Mapping[str, Target] = "predicted",
+    score: str | Mapping[str, str] = "logit",
     similarity: str = "spearman",
     seed: int = 0,
     batch_size: int | None = None,
@@ -175,12 +190,12 @@ def data_randomisation(
     """How alike the maps of a model are to those of one that was trained on permuted labels.
 
     Both are explained for the same classes, those of ``model``. Near 0: the map shows what was learnt of the labels.
-    Source: Adebayo et al. 2018, section 5.
+    Source: Adebayo et al. 2018 ("data randomization test").
 
     Args:
         model: trained on the true labels.
         randomised_model: the same architecture, trained on permuted labels.
-        inputs, target, seed, batch_size: as for `saliency`.
+        inputs, target, score, seed, batch_size: as for `saliency`.
         method: a name in `explain.METHODS`.
         method_options: and its options; no modules.
         similarity: ``"spearman"`` or ``"cosine"``.
@@ -200,56 +215,80 @@ def data_randomisation(
     if not isinstance(randomised_model, nn.Module):
         raise TypeError(f"randomised_model must be an nn.Module, got {type(randomised_model).__name__}")
     lookup("similarity", similarity, SIMILARITIES)
-    subject, maps = _explained(model, inputs, method, method_options, target, seed, batch_size)
     random = unwrap(randomised_model)
-    if random is subject.model:
+    if isinstance(model, nn.Module) and random is unwrap(model):
         raise ValueError("data_randomisation compares two models, and got the same one twice")
-    with untouched(random, inputs.device), torch.no_grad():
-        theirs = {task: list(output.shape) for task, output in named_outputs(random(subject.inputs)).items()}
-    ours = {task: list(output.shape) for task, output in subject.outputs().items()}
-    if any(theirs.get(task) != shape for task, shape in ours.items()):
-        raise ValueError(f"data_randomisation needs models with the same outputs, got {ours} and {theirs}")
-    again = subject.explain(random, subject.inputs)
-    rows = range(len(inputs))
-    return pd.concat(
-        pd.DataFrame({"task": task, "example": rows, **_alike(maps[task], again[task], similarity)})
-        for task in maps
-    ).reset_index(drop=True)
+
+    def run(subject: Subject, maps: dict[str, Tensor]) -> pd.DataFrame:
+        _check_outputs(subject, random)
+        again = subject.explain(random, subject.inputs)
+        frames = [
+            pd.DataFrame({"task": task, "example": range(len(one)), **_alike(one, again[task], similarity)})
+            for task, one in maps.items()
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    return _with_subject(run, model, inputs, method, method_options, target, score, seed, batch_size)
 
 
-def _explained(
+def _with_subject(
+    run: Callable[[Subject, dict[str, Tensor]], R],
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     method: str,
     method_options: Mapping[str, Any] | None,
     target: Target | Mapping[str, Target],
+    score: str | Mapping[str, str],
     seed: int,
     batch_size: int | None,
-) -> tuple[Subject, dict[str, Tensor]]:
-    """(the model as a subject with its method, the maps of all its tasks)."""
+) -> R:
+    """What ``run`` gives for the model as a subject with its method and for the maps of all tasks."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
-    apply = make_method(method, method_options or {})
-    check_inputs(inputs)
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
-    model, inputs = unwrap(model), inputs.detach()
-    with untouched(model, inputs.device):
+    apply = make_method(method, method_options or {})
+    layout, joined = lay_out(inputs)
+    stripped = unwrap(model)
+
+    def work() -> R:
         subject = make_subject(
-            model,
-            inputs,
+            stripped,
+            layout,
+            joined,
             task=None,
             target=target,
-            baseline=torch.zeros_like(inputs),
-            features=pixels(inputs),
-            rows=batch_size or ROWS,
+            score=score,
+            baseline=torch.zeros_like(joined),
+            features=features_of(layout, joined),
+            rows=batch_size or rows_at_once(joined.shape[1:]),
             seed=seed,
         )
-        subject.outputs()  # in eval mode, for later
-    subject = dataclasses.replace(subject, method=apply)
-    return subject, subject.explain(model, inputs)
+        subject = dataclasses.replace(subject, method=apply)
+        return run(subject, subject.explain(stripped, joined))
+
+    return guarded(stripped, joined.device, work)
+
+
+def _check_outputs(subject: Subject, random: nn.Module) -> None:
+    """Raise unless the other model gives every task that is explained, with as many classes."""
+    _, few = next(subject.parts())
+    with untouched(random, few.inputs.device), torch.no_grad():
+        try:
+            outputs = named_outputs(few.layout.call(random, few.inputs, few.scorers[0].rows))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"data_randomisation: randomised_model cannot take the inputs: {reason}"
+            ) from error
+    ours = {task: list(output.shape[1:]) for task, output in few.outputs().items()}
+    theirs = {task: list(output.shape[1:]) for task, output in outputs.items()}
+    if any(theirs.get(task) != shape for task, shape in ours.items()):
+        raise ValueError(
+            f"data_randomisation: both models must give the same outputs, got [B, ...] with {ours} and {theirs}"
+        )
 
 
 def _curve(
@@ -279,7 +318,8 @@ def _alike(one: Tensor, other: Tensor, similarity: str) -> dict[str, Any]:
 
 def _judged(task: str, values: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:
     """A row for each check, and the one that sums them up."""
-    rows, said = [], {verdict: [] for verdict in VERDICTS}
+    rows: list[dict[str, Any]] = []
+    said: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
     for check, (value, absolute) in values.items():
         if value != value:
             verdict, words = (

@@ -18,12 +18,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from explain.metrics.completeness import Completeness
 from explain.metrics.complexity import EffectiveComplexity, Entropy, Gini
+from explain.metrics.correlation import Infidelity, Monotonicity, SensitivityN
+from explain.metrics.flipping import Deletion, Insertion, PixelFlipping
 from explain.metrics.localisation import PointingGame, RelevanceMass, RelevanceRank, TopKIntersection
 from explain.metrics.randomisation import ParameterRandomisation, RandomLogit
 from explain.metrics.robustness import LocalLipschitz, MaxSensitivity
 
 METRICS: dict[str, type[Any]] = {
+    # the model
+    "deletion": Deletion,
+    "insertion": Insertion,
+    "pixel_flipping": PixelFlipping,
+    "sensitivity_n": SensitivityN,
+    "infidelity": Infidelity,
+    "monotonicity": Monotonicity,
+    "completeness": Completeness,
     # maps and masks
     "relevance_mass": RelevanceMass,
     "relevance_rank": RelevanceRank,

@@ -2,66 +2,71 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import torch
 from torch import Tensor
 
 from explain.names import unknown
+from explain.scorer import Scorer
 
-NAMED = ("mean", "blur")
+Baseline = float | str | Tensor
+NAMED = ("zero", "mean", "blur")
+BLUR = 1 / 7  # standard deviation of the blur, as a fraction of each side
 
 
-def absent(baseline: float | str | Tensor, inputs: Tensor, what: str = "baseline") -> Tensor:
-    """The baseline of every example, [B, *S] like ``inputs``.
+def expanded(name: str, baseline: Baseline, inputs: Tensor, scorer: Scorer) -> Tensor:
+    """The baseline of these rows, [B, *S] like ``inputs``.
 
     Args:
-        baseline: a number; a tensor [*S] or [B, *S]; ``"mean"``, each example's own mean over pixels of each channel
-            (over all its numbers where it has no channels); ``"blur"``, each image [C, H, W] blurred as by `blur`.
-        what: the name of the option, for messages.
+        name: whose option it is, for messages.
+        baseline: a number; a tensor [*S], or [B, *S] for the whole batch; ``"zero"``; ``"mean"``, of each
+            example (of each channel of an image); or ``"blur"``, images through a Gaussian a seventh of their side
+            wide.
+        inputs: [B, *S], joined where there are several.
+        scorer: of the same rows.
 
-    >>> absent("mean", torch.tensor([[[[0.0, 1.0]], [[2.0, 6.0]]]])).flatten().tolist()
-    [0.5, 0.5, 4.0, 4.0]
     """
+    shape, whole = inputs.shape[1:], (scorer.total, *inputs.shape[1:])
     if isinstance(baseline, str):
         if baseline not in NAMED:
-            raise unknown(what, baseline, NAMED)
-        if baseline == "blur":
-            return blur(inputs)
-        over = tuple(range(2, inputs.dim())) if inputs.dim() > 3 else tuple(range(1, inputs.dim()))
-        return inputs.mean(dim=over, keepdim=True).expand_as(inputs)
+            raise unknown(f"baseline of {name}", baseline, NAMED)
+        parts = scorer.split(inputs)
+        if baseline == "blur" and not any(part.dim() == 4 for part in parts):
+            raise ValueError(f"{name}: baseline 'blur' needs an image [B, C, H, W], got {list(inputs.shape)}")
+        fill = {"mean": _mean, "blur": _blurred}.get(baseline)
+        return torch.zeros_like(inputs) if fill is None else scorer.join([fill(part) for part in parts])
     if isinstance(baseline, Tensor):
-        if baseline.shape not in (inputs.shape, inputs.shape[1:]):
+        if baseline.shape not in (shape, whole):
             raise ValueError(
-                f"{what} must be a number, one of {list(NAMED)}, {list(inputs.shape[1:])} or {list(inputs.shape)}, "
+                f"{name}: baseline must be a number, {', '.join(map(repr, NAMED))}, {list(shape)} or {list(whole)}, "
                 f"got {list(baseline.shape)}"
             )
         if not torch.isfinite(baseline).all():
-            raise ValueError(f"{what} holds NaN or infinite values")
-        return baseline.detach().to(inputs).expand_as(inputs)
+            raise ValueError(f"{name}: the baseline holds NaN or infinite values")
+        baseline = baseline.detach().to(inputs)
+        return baseline[scorer.rows] if baseline.shape == whole else baseline.expand_as(inputs)
     if isinstance(baseline, bool) or not isinstance(baseline, int | float):
         raise TypeError(
-            f"{what} must be a number, one of {list(NAMED)} or a tensor, got {type(baseline).__name__}"
+            f"{name}: baseline must be a number, a name or a tensor, got {type(baseline).__name__}"
         )
-    if not torch.isfinite(torch.tensor(float(baseline))):
-        raise ValueError(f"{what} must be finite, got {baseline}")
+    if not isfinite(baseline):
+        raise ValueError(f"{name}: baseline must be finite, got {baseline}")
     return torch.full_like(inputs, float(baseline))
 
 
-def blur(images: Tensor, sigma: float = 5.0, radius: int = 5) -> Tensor:
-    """Images [B, C, H, W] blurred by a Gaussian of 2 radius + 1 pixels, whose weights add up to one at the border too.
-
-    Sigma and radius are those of the released code of Petsiuk et al. 2018, in pixels.
-
-    >>> bool((blur(torch.ones(1, 1, 3, 3)) - 1).abs().max() < 1e-6)
-    True
-    """
-    if images.dim() != 4:
-        raise ValueError(f"'blur' needs images [B, C, H, W], got {list(images.shape)}")
-    rows, columns = (_kernel(size, sigma, radius).to(images) for size in images.shape[-2:])
-    return rows @ images @ columns.T
+def _mean(part: Tensor) -> Tensor:
+    axes = (1,) if part.dim() < 4 else tuple(range(2, part.dim()))
+    return part.mean(dim=axes, keepdim=True).expand_as(part)
 
 
-def _kernel(size: int, sigma: float, radius: int) -> Tensor:
-    place = torch.arange(size, dtype=torch.float64)
-    distance = place[:, None] - place
-    weights = torch.exp(-0.5 * (distance / sigma).square()) * (distance.abs() <= radius)
-    return weights / weights.sum(dim=1, keepdim=True)
+def _blurred(part: Tensor) -> Tensor:
+    """Each side through a Gaussian whose weights add up to one at the border too; zeros where it is no image."""
+    if part.dim() != 4:
+        return torch.zeros_like(part)
+    matrices = []
+    for side in part.shape[2:]:
+        places = torch.arange(side, device=part.device, dtype=part.dtype)
+        weights = (-0.5 * ((places[:, None] - places) / (BLUR * side)).square()).exp()
+        matrices.append(weights / weights.sum(dim=1, keepdim=True))
+    return matrices[0] @ part @ matrices[1].T

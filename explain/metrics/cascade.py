@@ -18,7 +18,9 @@ ROOT = "(model)"  # the name of the model itself, where it holds parameters outs
 
 
 def duplicate(model: nn.Module) -> nn.Module:
-    """A deep copy whose parameters all take gradients.
+    """A deep copy whose parameters all take gradients and lie in memory in their natural order.
+
+    So random numbers do not depend on how the memory of the original is laid out.
 
     Raises:
         ValueError: the model cannot be copied.
@@ -32,6 +34,7 @@ def duplicate(model: nn.Module) -> nn.Module:
         ) from error
     for parameter in twin.parameters():
         if parameter.is_floating_point():
+            parameter.data = parameter.data.contiguous()
             parameter.requires_grad_(True)
     return twin
 

@@ -15,7 +15,7 @@ def gini(maps: Tensor) -> Tensor:
     """The Gini index of the relevance, [B]: 0 where all pixels count alike, 1 - 1/N where one of N is everything.
 
     With the N amounts in rising order, the sum of (2 i - N - 1) |a|_i over N times their sum. NaN where the map is
-    zero. Source: Chalasani et al. 2020, section 3, after Hurley and Rickard 2009.
+    zero. Source: Chalasani et al. 2020, after Hurley and Rickard 2009.
 
     Args:
         maps: [B, *S]; the channels of images [B, C, H, W] are added up first.
@@ -32,7 +32,7 @@ def gini(maps: Tensor) -> Tensor:
 def entropy(maps: Tensor) -> Tensor:
     """The entropy in nats of the shares |a| / sum |a|, [B]: 0 where one pixel is everything, ln N where all are alike.
 
-    NaN where the map is zero. Source: Bhatt et al. 2020, section 3 ("complexity").
+    NaN where the map is zero. Source: Bhatt et al. 2020 ("complexity").
 
     Args:
         maps: [B, *S]; the channels of images [B, C, H, W] are added up first.
@@ -48,7 +48,7 @@ def entropy(maps: Tensor) -> Tensor:
 def effective_complexity(maps: Tensor, eps: float = 0.01) -> Tensor:
     """How many relevances exceed ``eps`` times the largest, [B]: 1..N; NaN where the map is zero.
 
-    Source: after Nguyen and Martinez 2020, section 3.2, who count the features that are needed to keep the model's
+    Source: after Nguyen and Martinez 2020 ("effective complexity"), who count the features that are needed to keep the model's
     loss within a tolerance; here, as in Quantus, the features with more than a negligible attribution are counted,
     with the threshold relative to the map's maximum so that a map's scale does not matter.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from explain.batching import noise_like
+from explain.inputs import Layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +35,16 @@ class Features:
         index = self.index.flatten(1).expand(flat.shape)
         return flat.new_zeros(len(flat), self.count).scatter_add_(1, index, flat)
 
-    def spread(self, chosen: Tensor) -> Tensor:
-        """What is said of features, [n, B, F], said of every number of the input: [n, B, *S]."""
-        index = self.index.flatten(1).expand(chosen.shape[1], -1)
-        wide = chosen.gather(2, index.expand(len(chosen), *index.shape))
-        return wide.reshape(*chosen.shape[:2], *self.index.shape[1:])
+    def spread(self, chosen: Tensor, rows: Tensor | None = None) -> Tensor:
+        """What is said of the features of some examples, [n, F], said of every number of their inputs: [n, *S].
+
+        Args:
+            chosen: [n, F].
+            rows: [n], whose examples' features these are, where the features are not the same for all.
+        """
+        index = self.index.flatten(1)
+        index = index.expand(len(chosen), -1) if len(index) == 1 or rows is None else index[rows]
+        return chosen.gather(1, index).reshape(len(chosen), *self.index.shape[1:])
 
     def of(self, rows: slice) -> Features:
         """The same for some of the examples."""
@@ -58,32 +65,62 @@ def pixels(inputs: Tensor) -> Features:
     elif len(shape) == 2:
         index = torch.arange(shape[0], device=inputs.device)[:, None].expand(shape)
     else:
-        places = int(np.prod(shape[1:]))
+        places = prod(shape[1:])
         index = torch.arange(places, device=inputs.device).reshape(1, *shape[1:]).expand(shape)
     return Features(index[None], int(index.max()) + 1)
 
 
-def given(index: Tensor, inputs: Tensor) -> Features:
-    """Features that the user names: integers [*S] or [B, *S], or of any shape that expands to these.
+def features_of(layout: Layout, inputs: Tensor, given: object = None) -> Features:
+    """The features of inputs: `pixels` of each part, or what is given.
 
-    >>> given(torch.tensor([0, 0, 5]), torch.zeros(4, 3)).count
-    2
+    Args:
+        layout: of the inputs.
+        inputs: [B, *S], joined where there are several.
+        given: None; integers [*S] or [B, *S]; or for several inputs a tuple or dict of such, where a part that is None
+            or left out has its `pixels`.
+
+    >>> from explain.inputs import lay_out
+    >>> layout, joined = lay_out({"image": torch.zeros(2, 3, 4, 4), "text": torch.zeros(2, 5, 8)})
+    >>> features_of(layout, joined).count
+    21
     """
+    parts = dict(zip(layout.names, layout.split(inputs), strict=True))
+    if layout.kind == "tensor":
+        return pixels(inputs) if given is None else _named(given, inputs, "features")
+    if isinstance(given, Mapping):
+        chosen = dict(given)
+    elif isinstance(given, Sequence) and not isinstance(given, str):
+        chosen = dict(zip(layout.order, given, strict=False))
+    elif given is None:
+        chosen = {}
+    else:
+        raise TypeError(
+            f"features of several inputs must be a tuple or dict like them, got {type(given).__name__}"
+        )
+    pieces, count = [], 0
+    for name, part in parts.items():
+        found = chosen.get(name)
+        own = pixels(part) if found is None else _named(found, part, f"features of input '{name}'")
+        pieces.append(own.index.flatten(1) + count)
+        count += own.count
+    size = max(len(piece) for piece in pieces)
+    return Features(torch.cat([piece.expand(size, -1) for piece in pieces], dim=1), count)
+
+
+def _named(index: object, inputs: Tensor, what: str) -> Features:
+    """Features that the user names: integers [*S] or [B, *S], or of a shape that expands to these."""
+    shapes = f"{list(inputs.shape[1:])} or {list(inputs.shape)}"
     if not isinstance(index, Tensor) or index.is_floating_point() or index.is_complex():
         got = index.dtype if isinstance(index, Tensor) else type(index).__name__
-        raise TypeError(
-            f"features must be integers {list(inputs.shape[1:])} or {list(inputs.shape)}, got {got}"
-        )
+        raise TypeError(f"{what} must be integers {shapes}, got {got}")
     whole = index.dim() == inputs.dim()
-    shape = inputs.shape if whole else inputs.shape[1:]
     try:
-        index = index.to(inputs.device).expand(shape)
+        wide = index.to(inputs.device).expand(inputs.shape if whole else inputs.shape[1:])
     except RuntimeError as error:
         raise ValueError(
-            f"features must be {list(inputs.shape[1:])} or {list(inputs.shape)}, or expand to one of these, "
-            f"got {list(index.shape)}"
+            f"{what} must be {shapes}, or expand to one of these, got {list(index.shape)}"
         ) from error
-    found, places = index.unique(return_inverse=True)
+    found, places = wide.unique(return_inverse=True)
     return Features(places if whole else places[None], len(found))
 
 

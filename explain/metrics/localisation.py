@@ -65,7 +65,7 @@ def topk_intersection(maps: Tensor, mask: Tensor, k: int | None = None) -> Tenso
     """The fraction of the ``k`` largest relevances that lies in the mask, [B]; NaN where the mask is empty.
 
     Where the mask has fewer than ``k`` pixels it cannot reach 1. Ties count by expectation over their orders.
-    Source: Theiner et al. 2022, section 3.3, who take k = 1000 in larger images.
+    Source: Theiner et al. 2022; Quantus takes k = 1000 by default.
 
     Args:
         maps: [B, C, H, W] or [B, H, W].

@@ -29,8 +29,8 @@ class ParameterRandomisation:
 
     The layers on the task's own path become random one after another, from its head down, each step on top of the last.
     Near 0: the map depends on what was learnt. Near 1: it does not, and shows the input or the architecture. The
-    untouched model's 1.0 is not in the mean. Works on a copy; the model is not touched. Source: Adebayo et al. 2018,
-    section 4 ("cascading randomization", signed and absolute); Hedström et al. 2024 argue for ``"bottom_up"``.
+    untouched model's 1.0 is not in the mean. Works on a copy; the model is not touched. Source: Adebayo et al. 2018
+    ("cascading randomization", signed and absolute); Hedström et al. 2024 argue for ``"bottom_up"``.
     NaN where the map, or every map of the random models, is constant. Cost: a copy of the model, and one explanation of
     all tasks together a step.
 
@@ -77,8 +77,8 @@ class RandomLogit:
     """The similarity of the map of the explained class and the map of another class, drawn at random.
 
     Near 1: the map does not say why this class and not another. NaN for a task whose score is not that of a class, or
-    that has one class, and where a map is constant. Source: Sixt et al. 2020, section 4 ("random logit"), there by
-    SSIM. Cost: one explanation for all tasks.
+    that has one class, and where a map is constant. Source: Sixt et al. 2020 ("random logit"), there by SSIM.
+    Cost: one explanation for all tasks.
 
     Args:
         similarity: ``"spearman"`` or ``"cosine"``.
@@ -142,7 +142,7 @@ def cascade(
     twin, own = _twin(subject)
     ordered = {task: names[::-1] if ORDERS[order] else names for task, names in own.items()}
     random: list[str] = []
-    for names in steps(ordered, at_most):
+    for names in subject.scorers[0].steps(steps(ordered, at_most)):
         randomise(twin.model, names, subject.seed, draw)
         random += names
         try:
@@ -181,12 +181,12 @@ def _twin(subject: Subject) -> tuple[Subject, dict[str, list[str]]]:
     """(the subject with a copy of its model, {task: the layers of its path, from the output down})."""
     model = duplicate(subject.model)
     copies = dict(zip(subject.model.modules(), model.modules(), strict=True))
-    scorers = [dataclasses.replace(scorer, model=model) for scorer in subject.scorers]
+    scorers = [dataclasses.replace(scorer, model=model, progress=False) for scorer in subject.scorers]
     method = _for_copy(subject.method, copies)
     twin = dataclasses.replace(subject, model=model, scorers=scorers, method=method, memo={})
-    rows, scorer = slice(0, scorers[0].rows.stop - scorers[0].rows.start), scorers[0]
     with untouched(model, subject.inputs.device):
-        inputs = subject.inputs[rows].detach().clone().requires_grad_()
+        _, few = next(twin.parts())
+        inputs, scorer = few.inputs.detach().clone().requires_grad_(), few.scorers[0]
         scores = dict(zip(scorer.tasks, scorer.columns(inputs), strict=True))
         own = paths(model, inputs, scores)
     empty = [task for task, path in own.items() if not path]

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 STREAM = (
     2**24
-)  # draws from here on: methods that draw count from 0, and must not meet the noise they are tested with
+)  # draws from here on: methods count theirs from 0, and must not meet the noise they are tested with
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaxSensitivity:
     """The largest relative change of the map, |a(x') - a(x)| / |a(x)|, over inputs x' near x; a zero map is NaN.
 
-    The nearby inputs are x + uniform noise in [-r, r], with r a fraction of the example's range (max - min); the
-    explained class stays that of x. A maximum over few draws is a lower bound of the one over the ball. Source: Yeh et
-    al. 2019, definition of SENS_MAX in section 4, relative to the map's own size as in Captum's ``sensitivity_max``.
+    The nearby inputs are x + uniform noise in [-r, r], with r a fraction of the example's range (max - min; of each
+    input's own where there are several); the explained class stays that of x. A maximum over few draws is a lower bound
+    of the one over the ball. Source: Yeh et al. 2019 (SENS_MAX), relative to the map's size as in Captum.
     Cost: ``samples`` explanations, for all tasks together; `LocalLipschitz` with the same options uses the same ones.
 
     Args:
@@ -77,7 +77,9 @@ class LocalLipschitz:
 
 
 def nearby(inputs: Tensor, radius: float, seed: int, first: int, sample: int) -> Tensor:
-    """Inputs plus uniform noise of at most ``radius`` times each example's range; a stream for each example and sample.
+    """Inputs [B, *S] plus uniform noise of at most ``radius`` times each example's range.
+
+    A stream of its own for every (seed, example, sample).
 
     >>> x = torch.tensor([[0.0, 10.0]])
     >>> moved = nearby(x, 0.1, seed=0, first=0, sample=0)
@@ -86,7 +88,7 @@ def nearby(inputs: Tensor, radius: float, seed: int, first: int, sample: int) ->
     """
     flat = inputs.flatten(1)
     reach = (radius * (flat.amax(1) - flat.amin(1))).reshape(-1, *[1] * (inputs.dim() - 1))
-    normal = noise_like(inputs, seed, first, STREAM + sample)
+    normal = noise_like(inputs, seed, first, sample)
     return inputs + reach * (2 * torch.special.ndtr(normal) - 1)  # the distribution function makes it uniform
 
 
@@ -98,8 +100,13 @@ def _changes(
     if key not in subject.memo:
         changes: dict[str, list[Tensor]] = {task: [] for task in maps}
         ways = []
-        for sample in range(samples):
-            moved = nearby(subject.inputs, radius, subject.seed, subject.first, sample)
+        for sample in subject.scorers[0].steps(range(samples)):
+            moved = subject.layout.join(
+                [
+                    nearby(part, radius, subject.seed, subject.first, STREAM + sample + number * samples)
+                    for number, part in enumerate(subject.layout.split(subject.inputs))
+                ]
+            )
             again = subject.explain(subject.model, moved)
             ways.append(_length(moved - subject.inputs))
             for task, found in changes.items():

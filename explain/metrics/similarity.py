@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def spearman(one: Tensor, other: Tensor) -> Tensor:
-    """Spearman's rank correlation of the maps [B, *S], in [-1, 1], [B]; NaN where a map is constant.
+    """Spearman's rank correlation of the maps [B, *S], in [-1, 1], [B]; NaN where one is constant or not finite.
 
     Ties share their mean rank. A map with many equal values (zeros) has few ranks that differ.
 
@@ -17,11 +17,13 @@ def spearman(one: Tensor, other: Tensor) -> Tensor:
     >>> spearman(a, a.exp()).item(), spearman(a, -a).item()
     (1.0, -1.0)
     """
-    return _correlation(_ranks(one.flatten(1)), _ranks(other.flatten(1)))
+    one, other = one.flatten(1), other.flatten(1)
+    finite = torch.isfinite(one).all(1) & torch.isfinite(other).all(1)
+    return torch.where(finite, _correlation(_ranks(one), _ranks(other)), torch.nan)
 
 
 def cosine(one: Tensor, other: Tensor) -> Tensor:
-    """The cosine between the maps [B, *S], in [-1, 1], [B]; NaN where a map is zero.
+    """The cosine between the maps [B, *S], in [-1, 1], [B]; NaN where one is zero or not finite.
 
     >>> cosine(torch.tensor([[3.0, 4.0]]), torch.tensor([[-6.0, -8.0]])).item()
     -1.0
