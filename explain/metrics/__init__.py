@@ -22,6 +22,7 @@ from explain.metrics.completeness import Completeness
 from explain.metrics.correlation import Infidelity, Monotonicity, SensitivityN
 from explain.metrics.flipping import Deletion, Insertion, PixelFlipping
 from explain.metrics.localisation import PointingGame, RelevanceMass
+from explain.metrics.road import Road
 
 METRICS: dict[str, type[Any]] = {
     # the model
@@ -30,6 +31,7 @@ METRICS: dict[str, type[Any]] = {
     "pixel_flipping": PixelFlipping,
     "sensitivity_n": SensitivityN,
     "infidelity": Infidelity,
+    "road": Road,
     "monotonicity": Monotonicity,
     "completeness": Completeness,
     # maps and masks
