@@ -7,12 +7,17 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from explain.methods.controls import Edges, Image, Random
+from explain.methods.feature_ablation import FeatureAblation
 from explain.methods.grad_cam import GradCam
 from explain.methods.gradient_shap import GradientShap
 from explain.methods.gradients import Gradient, InputTimesGradient
 from explain.methods.integrated import IntegratedGradients
+from explain.methods.kernel_shap import KernelShap
+from explain.methods.lime import Lime
 from explain.methods.noise import SmoothGrad, SmoothGradSquared, VarGrad
 from explain.methods.occlusion import Occlusion
+from explain.methods.rise import Rise
+from explain.methods.shapley_sampling import ShapleySampling
 from explain.scorer import Scorer
 
 
@@ -40,6 +45,11 @@ METHODS: dict[str, type[Any]] = {
     "vargrad": VarGrad,
     "gradient_shap": GradientShap,
     "occlusion": Occlusion,
+    "feature_ablation": FeatureAblation,
+    "rise": Rise,
+    "shapley_sampling": ShapleySampling,
+    "kernel_shap": KernelShap,
+    "lime": Lime,
     "grad_cam": GradCam,
     # controls
     "random": Random,
