@@ -7,10 +7,12 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from explain.methods.controls import Image, Random
-from explain.methods.grad_cam import GradCam
+from explain.methods.eigen_cam import EigenCam
+from explain.methods.grad_cam import GradCam, GradCamPlusPlus, HiResCam, LayerCam
 from explain.methods.gradients import Gradient, InputTimesGradient, SmoothGrad
 from explain.methods.integrated import IntegratedGradients
 from explain.methods.occlusion import Occlusion
+from explain.methods.score_cam import ScoreCam
 from explain.targets import Scorer
 
 
@@ -36,6 +38,11 @@ METHODS: dict[str, type[Any]] = {
     "smoothgrad": SmoothGrad,
     "occlusion": Occlusion,
     "grad_cam": GradCam,
+    "grad_cam_plus_plus": GradCamPlusPlus,
+    "hirescam": HiResCam,
+    "layercam": LayerCam,
+    "eigencam": EigenCam,
+    "score_cam": ScoreCam,
     # controls
     "random": Random,
     "image": Image,
