@@ -6,14 +6,16 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from explain.methods.controls import Image, Random
+from explain.methods.controls import Edges, Image, Random
 from explain.methods.eigen_cam import EigenCam
 from explain.methods.grad_cam import GradCam, GradCamPlusPlus, HiResCam, LayerCam
-from explain.methods.gradients import Gradient, InputTimesGradient, SmoothGrad
+from explain.methods.gradient_shap import GradientShap
+from explain.methods.gradients import Gradient, InputTimesGradient
 from explain.methods.integrated import IntegratedGradients
+from explain.methods.noise import SmoothGrad, SmoothGradSquared, VarGrad
 from explain.methods.occlusion import Occlusion
 from explain.methods.score_cam import ScoreCam
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 
 class Method(Protocol):
@@ -36,6 +38,9 @@ METHODS: dict[str, type[Any]] = {
     "input_x_gradient": InputTimesGradient,
     "integrated_gradients": IntegratedGradients,
     "smoothgrad": SmoothGrad,
+    "smoothgrad_squared": SmoothGradSquared,
+    "vargrad": VarGrad,
+    "gradient_shap": GradientShap,
     "occlusion": Occlusion,
     "grad_cam": GradCam,
     "grad_cam_plus_plus": GradCamPlusPlus,
@@ -46,4 +51,5 @@ METHODS: dict[str, type[Any]] = {
     # controls
     "random": Random,
     "image": Image,
+    "edges": Edges,
 }

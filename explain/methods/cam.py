@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from explain.methods.cam_layer import found, given
 from explain.methods.cam_layout import KINDS, Kind
 from explain.names import unknown
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 Formula = Callable[[Tensor, Tensor], Tensor]  # activation, gradient [B, c, h, w] -> map [B, 1, h, w]
 

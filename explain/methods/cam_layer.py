@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from explain.methods.cam_layout import EXPECTED, Kind, Layout, Reader, Shape, Unread
+from explain.methods.cam_layout import EXPECTED, Kind, MapLayout, Reader, Shape, Unread
 from explain.names import unknown
 from explain.outputs import named_outputs
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 TOGETHER = 16  # layers whose gradients are looked at in one backward pass
 
@@ -32,7 +32,7 @@ class Layer:
     columns: list[Tensor]
     name: str
     output: Tensor
-    layout: Layout
+    layout: MapLayout
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +222,7 @@ def _usable(
     return [one for one in ran[:end] if one.node in common]
 
 
-def _last(method: str, tasks: Sequence[str], usable: Sequence[Ran], reader: Reader) -> tuple[Ran, Layout]:
+def _last(method: str, tasks: Sequence[str], usable: Sequence[Ran], reader: Reader) -> tuple[Ran, MapLayout]:
     """The last layer with weights that gives maps, or what follows it on the same grid: activation, addition, block."""
     anchor, chosen, layout, unread = None, None, None, None
     for one in usable:
@@ -251,11 +251,11 @@ def _last(method: str, tasks: Sequence[str], usable: Sequence[Ran], reader: Read
 
 def _on_grid(reader: Reader, shape: Shape, sides: tuple[int, int]) -> bool:
     read = reader.read(shape)
-    return isinstance(read, Layout) and read.sides == sides
+    return isinstance(read, MapLayout) and read.sides == sides
 
 
 def _with_patches(
-    method: str, columns: Sequence[Tensor], last: Ran, layout: Layout, usable: Sequence[Ran], reader: Reader
+    method: str, columns: Sequence[Tensor], last: Ran, layout: MapLayout, usable: Sequence[Ran], reader: Reader
 ) -> Ran:
     """The last layer of this width whose patch tokens matter to every task.
 

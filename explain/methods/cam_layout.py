@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Layout:
+class MapLayout:
     """How to read a tensor as maps.
 
     Args:
@@ -40,7 +40,7 @@ class Layout:
 
         >>> import torch
         >>> tokens = torch.tensor([[[9.0], [1.0], [2.0], [3.0], [4.0]]])  # a class token, then 2 x 2 patches
-        >>> Layout("tokens", (2, 2), prefix=1).maps(tokens).tolist()
+        >>> MapLayout("tokens", (2, 2), prefix=1).maps(tokens).tolist()
         [[[[1.0, 2.0], [3.0, 4.0]]]]
         """
         if self.kind == "channels_first":
@@ -102,20 +102,20 @@ class Reader:
         elif kind == "channels_last" and self._fits((shape[1], shape[2])):
             self.grids.setdefault((shape[1], shape[2]))
 
-    def read(self, shape: Shape, stated: Kind | None = None) -> Layout | Unread:
+    def read(self, shape: Shape, stated: Kind | None = None) -> MapLayout | Unread:
         """The layout of an output of this shape; ``stated``: the user's word for it."""
         if len(shape) not in (3, 4) or shape[0] != self.batch:
             return Unread(f"gives {list(shape)}; {EXPECTED} with B = {self.batch}")
         if stated is not None and (stated == "tokens") != (len(shape) == 3):
             return Unread(f"gives {list(shape)}, which cannot be {stated}")
         found = self._tokens(shape, stated) if len(shape) == 3 else self._image(shape, stated)
-        if isinstance(found, Layout) and math.prod(found.sides) == 1:
+        if isinstance(found, MapLayout) and math.prod(found.sides) == 1:
             return Unread(f"gives {list(shape)}, a single pixel")
         return found
 
-    def _image(self, shape: Shape, stated: Kind | None) -> Layout | Unread:
-        first = Layout("channels_first", (shape[2], shape[3]))
-        last = Layout("channels_last", (shape[1], shape[2]))
+    def _image(self, shape: Shape, stated: Kind | None) -> MapLayout | Unread:
+        first = MapLayout("channels_first", (shape[2], shape[3]))
+        last = MapLayout("channels_last", (shape[1], shape[2]))
         said = self.said.get(shape, set()) if stated is None else {stated}
         if said == {"channels_first"}:
             return first
@@ -134,7 +134,7 @@ class Reader:
             f"{EXPECTED} (or say layout='channels_first' or 'channels_last')"
         )
 
-    def _tokens(self, shape: Shape, stated: Kind | None) -> Layout | Unread:
+    def _tokens(self, shape: Shape, stated: Kind | None) -> MapLayout | Unread:
         count = shape[1]
         if stated is None and count in self.widths and shape[2] not in self.widths:
             return Unread(f"gives {list(shape)}, channels before tokens; {EXPECTED}")
@@ -159,7 +159,7 @@ class Reader:
                 "if it is [B, N, C], say layout='tokens'",
                 open=True,
             )
-        return Layout("tokens", largest[0], count - most)
+        return MapLayout("tokens", largest[0], count - most)
 
     def _same_aspect(self, count: int) -> Iterable[tuple[int, int]]:
         """Grids with exactly the image's aspect, with and without a class token: patches cut without a convolution."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from explain.methods.cam import check, run, spread
 from explain.methods.cam_layout import Kind
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 TIED = 1e-9  # of the largest eigenvalue: two patterns as strong as each other in float64
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from explain.methods.cam import check, maps_of
 from explain.methods.cam_layout import Kind
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 PIXELS = (2, 3)
 

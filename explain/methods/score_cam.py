@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from explain.batching import ROWS
+from explain.batching import stacked
 from explain.methods.cam import check, enlarged, run, spread
 from explain.methods.cam_layout import Kind
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
