@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from explain.methods.cam_layout import EXPECTED, Kind, MapLayout, Reader, Shape, Unread
+from explain.methods.cam_layout import EXPECTED, PREFIX, Kind, MapLayout, Reader, Shape, Unread
+from explain.methods.cam_trace import Node, Ran, Trace, between, hooked, image_asks, traced
 from explain.names import unknown
-from explain.outputs import named_outputs
 from explain.scorer import Scorer
 
 TOGETHER = 16  # layers whose gradients are looked at in one backward pass
@@ -35,66 +35,27 @@ class Layer:
     layout: MapLayout
 
 
-@dataclass(frozen=True, eq=False)
-class Ran:
-    """A module that ran: the ``index``-th to end."""
-
-    index: int
-    name: str
-    module: nn.Module
-    inputs: tuple[Shape, ...]
-    output: Tensor  # an empty one where the module gives none
-    node: Any  # of the graph, as it was before anybody changed the output in place
-    version: int
-
-    @property
-    def shape(self) -> Shape:
-        return tuple(self.output.shape)
-
-    @property
-    def mixes(self) -> bool:
-        """Whether it has weights of two or more dimensions: a convolution, a linear layer, an attention."""
-        own = (self.module._parameters.get(name) for name in ("weight", "in_proj_weight"))
-        return any(weight is not None and weight.dim() >= 2 for weight in own)
-
-    @property
-    def learned(self) -> bool:
-        return any(parameter is not None for parameter in self.module._parameters.values())
-
-    @property
-    def whole(self) -> bool:
-        """A normalisation or a block: of tokens, a linear layer alone gives queries, keys or hidden units."""
-        return "norm" in type(self.module).__name__.lower() or any(True for _ in self.module.children())
-
-    def holds(self, other: Ran) -> bool:
-        return self.name == "" or other.name == self.name or other.name.startswith(self.name + ".")
+def reader_of(scorer: Scorer, inputs: Tensor, place: int) -> Reader:
+    """For the layers that see the image, the part ``place`` of the inputs."""
+    image = scorer.split(inputs)[place]
+    # tokens of another input, words say, may stand beside those of the image: then only a class token is taken for one
+    prefix = PREFIX if len(scorer.names) == 1 else 1
+    return Reader((image.shape[2], image.shape[3]), len(image), prefix)
 
 
-@contextmanager
-def _hooked(model: nn.Module, see: Callable[[str, nn.Module, Any, Any], Tensor | None]) -> Iterator[None]:
-    handles = []
-    try:
-        for name, module in model.named_modules():
-            handles.append(
-                module.register_forward_hook(
-                    lambda module, inputs, output, name=name: see(name, module, inputs, output)
-                )
-            )
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def given(method: str, scorer: Scorer, image: Tensor, layer: str | nn.Module, layout: Kind | None) -> Layer:
-    """The layer that the user names; no graph is built before it.
+def given(
+    method: str, scorer: Scorer, inputs: Tensor, place: int, layer: str | nn.Module, layout: Kind | None
+) -> Layer:
+    """The layer that the user names; no graph is built before it where the image is the only input.
 
     Raises:
-        ValueError: no such layer, one that did not run, or whose output cannot be read as maps.
+        ValueError: no such layer, one that did not run or does not see the image, one that ran several times for the
+            same scores, or whose output cannot be read as maps.
     """
     name, module = _named(method, scorer.model, layer)
-    reader = Reader((image.shape[2], image.shape[3]), len(image))
-    starts: list[tuple[Tensor, Any]] = []  # a leaf for each time the layer ran, and the node that follows it
+    reader = reader_of(scorer, inputs, place)
+    several = len(scorer.names) > 1
+    starts: list[tuple[Tensor, Node]] = []  # a leaf for each time the layer ran, and the node that follows it
 
     def see(_name: str, ran: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
         if isinstance(output, Tensor):
@@ -102,27 +63,30 @@ def given(method: str, scorer: Scorer, image: Tensor, layer: str | nn.Module, la
         if ran is not module:
             return None
         if not isinstance(output, Tensor):
-            raise TypeError(f"{method}: layer '{name}' gives a {type(output).__name__}, not a tensor")
+            raise ValueError(f"{method}: layer '{name}' gives a {type(output).__name__}, not a tensor")
+        if several and not between([output], start[0])[0]:
+            raise ValueError(f"{method}: layer '{name}' does not see the image '{scorer.names[place]}'")
         torch.set_grad_enabled(True)
         leaf = output.detach().requires_grad_()
         copy = leaf.clone()  # what follows may change it in place
         starts.append((leaf, copy.grad_fn))
         return copy
 
-    with _hooked(scorer.model, see), torch.no_grad():  # until the layer switches gradients on
-        columns = scorer.columns(image.detach())
+    with (
+        image_asks(scorer, inputs, place) as start,
+        hooked(scorer.model, see),
+        nullcontext() if several else torch.no_grad(),  # until the layer switches gradients on
+    ):
+        columns = scorer.columns(inputs.detach())
     if not starts:
         raise ValueError(f"{method}: layer '{name}' took no part in the forward pass")
-    if len(starts) > 1:
-        nodes = set.union(*[_reached(column) for column in columns])
-        used = [start for start in starts if start[1] in nodes]
-        if len(used) > 1:
-            raise ValueError(
-                f"{method}: layer '{name}' ran {len(starts)} times and the scores use {len(used)} of these; "
-                "give layer= a layer that runs once"
-            )
-        starts = used or starts
-    output = starts[-1][0]
+    used = [one for one in starts if any(between(columns, one[1]))] if len(starts) > 1 else starts
+    if len(used) > 1:
+        raise ValueError(
+            f"{method}: layer '{name}' ran {len(starts)} times and the scores use {len(used)} of these; "
+            "give layer= a layer that runs once"
+        )
+    output = (used or starts)[-1][0]
     read = reader.read(tuple(output.shape), layout)
     if isinstance(read, Unread):
         raise ValueError(f"{method}: layer '{name}' {read.reason}")
@@ -143,83 +107,43 @@ def _named(method: str, model: nn.Module, layer: str | nn.Module) -> tuple[str, 
     raise ValueError(f"{method}: layer {type(layer).__name__} is not a part of the model")
 
 
-def found(method: str, scorer: Scorer, image: Tensor) -> Layer:
+def found(method: str, scorer: Scorer, inputs: Tensor, place: int) -> Layer:
     """The last layer with maps that all explained tasks use, from one forward pass.
 
     Raises:
         ValueError: there is no such layer, or its layout is open.
     """
-    columns, ran, outputs = _traced(scorer, image)
-    if not all(column.requires_grad for column in columns):
-        scorer.gradients(columns, image)  # raises, and says why
-    reader = Reader((image.shape[2], image.shape[3]), len(image))
-    for one in ran:
+    trace = traced(scorer, inputs, place)
+    if not all(column.requires_grad for column in trace.columns):
+        scorer.gradients(trace.columns, inputs)  # raises, and says why
+    reader = reader_of(scorer, inputs, place)
+    for one in trace.ran:
         reader.hear(one.module, one.shape)
-    dense = [task for task in scorer.tasks if outputs[task].dim() > 2]
-    usable = _usable(scorer.tasks, dense, ran, [_reached(column) for column in columns])
+    usable = _usable(scorer.tasks, trace)
     chosen, layout = _last(method, scorer.tasks, usable, reader)
     if layout.prefix:
-        chosen = _with_patches(method, columns, chosen, layout, usable, reader)
-    mixing = [one.module for one in ran[: chosen.index + 1] if one.mixes]
-    if all(isinstance(m, nn.Conv2d) and m.kernel_size == m.stride and max(m.stride) > 1 for m in mixing):
-        raise ValueError(
-            f"{method}: the last layer with maps, '{_name(chosen, ran)}', holds the image cut into patches and nothing "
-            "of what the model makes of them; give layer=, or choose another method"
-        )
+        chosen = _with_patches(method, trace.columns, chosen, layout, usable, reader)
+    name = _name(chosen, trace.ran)
+    _refuse_patches(method, name, chosen, trace)
     if chosen.output._version != chosen.version:  # changed in place after the layer: keep a copy this time
-        columns, ran, _ = _traced(scorer, image, copy=chosen.index)
-        chosen = ran[chosen.index]
-    return Layer(columns, _name(chosen, ran), chosen.output, layout)
+        trace = traced(scorer, inputs, place, copy=chosen.index)
+        chosen = trace.ran[chosen.index]
+    return Layer(trace.columns, name, chosen.output, layout)
 
 
-def _traced(
-    scorer: Scorer, image: Tensor, copy: int | None = None
-) -> tuple[list[Tensor], list[Ran], dict[str, Tensor]]:
-    """(scores, the modules in the order in which they end, the model's outputs); what follows ``copy`` gets a copy."""
-    ran: list[Ran] = []
-    last: list[Any] = []
-
-    def see(name: str, module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
-        last[:] = [output]
-        shapes = tuple(tuple(entry.shape) for entry in inputs if isinstance(entry, Tensor))
-        tensor = output if isinstance(output, Tensor) else image.new_empty(0)
-        ran.append(Ran(len(ran), name, module, shapes, tensor, tensor.grad_fn, tensor._version))
-        return tensor.clone() if ran[-1].index == copy else None
-
-    with _hooked(scorer.model, see):
-        columns = scorer.columns(image.detach().requires_grad_())
-    return columns, ran, named_outputs(last[0])
-
-
-def _reached(score: Tensor) -> set[Any]:
-    """The nodes of the graph that a score depends on."""
-    seen: set[Any] = set()
-    stack = [score.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            stack.extend(following for following, _ in node.next_functions)
-    return seen
-
-
-def _usable(
-    tasks: Sequence[str], dense: Sequence[str], ran: Sequence[Ran], reached: Sequence[set[Any]]
-) -> list[Ran]:
+def _usable(tasks: Sequence[str], trace: Trace) -> list[Ran]:
     """What every task depends on; of a dense output, only what something learned still follows.
 
     The last convolution of a segmentation is the output itself: a map of it would show the prediction, not what
     speaks for it.
     """
-    end = len(ran)
-    for task, nodes in zip(tasks, reached, strict=True):
-        if task in dense:
-            learned = [
-                one.index for one in ran if one.node in nodes and one.mixes and not any(one.module.children())
-            ]
+    end = len(trace.ran)
+    for task, nodes in zip(tasks, trace.between, strict=True):
+        if trace.outputs[task].dim() > 2:
+            learned = [one.index for one in trace.ran if one.node in nodes and one.mixes and one.leaf]
             end = min(end, max(learned, default=0))
-    common = set.intersection(*reached)
-    return [one for one in ran[:end] if one.node in common]
+    common = set.intersection(*trace.between)
+    return [one for one in trace.ran[:end] if one.node in common]
 
 
 def _last(method: str, tasks: Sequence[str], usable: Sequence[Ran], reader: Reader) -> tuple[Ran, MapLayout]:
@@ -255,7 +179,12 @@ def _on_grid(reader: Reader, shape: Shape, sides: tuple[int, int]) -> bool:
 
 
 def _with_patches(
-    method: str, columns: Sequence[Tensor], last: Ran, layout: MapLayout, usable: Sequence[Ran], reader: Reader
+    method: str,
+    columns: Sequence[Tensor],
+    last: Ran,
+    layout: MapLayout,
+    usable: Sequence[Ran],
+    reader: Reader,
 ) -> Ran:
     """The last layer of this width whose patch tokens matter to every task.
 
@@ -291,8 +220,18 @@ def _with_patches(
     )
 
 
+def _refuse_patches(method: str, name: str, chosen: Ran, trace: Trace) -> None:
+    """Raise where the layer holds no more than the image cut into patches."""
+    seen = set.union(*trace.between)
+    mixing = [one.module for one in trace.ran[: chosen.index + 1] if one.mixes and one.node in seen]
+    if all(isinstance(m, nn.Conv2d) and m.kernel_size == m.stride and max(m.stride) > 1 for m in mixing):
+        raise ValueError(
+            f"{method}: the last layer with maps, '{name}', holds the image cut into patches and nothing of what the "
+            "model makes of them; give layer=, or choose another method"
+        )
+
+
 def _name(chosen: Ran, ran: Sequence[Ran]) -> str:
     """Of the modules that gave this very tensor, the innermost block, else the innermost."""
     same = [one for one in ran if one.output is chosen.output and one.version == chosen.version and one.name]
-    blocks = [one.name for one in same if any(one.module.children())]
-    return (blocks or [one.name for one in same] or [chosen.name])[0]
+    return ([one.name for one in same if not one.leaf] or [one.name for one in same] or [chosen.name])[0]

@@ -38,14 +38,14 @@ class EigenCam:
 
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         del seed
-        activation = run("eigencam", self, scorer, inputs, gradients=False).activation
-        cam, tied = first_pattern(activation)
+        seen = run("eigencam", self, scorer, inputs, gradients=False)
+        cam, tied = first_pattern(seen.activation)
         if tied.any():
             raise ValueError(
                 f"eigencam: example {first + int(tied.nonzero()[0, 0])} has two patterns of equal strength, and no map "
                 "is the first; choose another layer or method"
             )
-        return spread([cam], self, inputs) * len(scorer.tasks)
+        return spread([cam], self.relu, scorer, inputs, seen.place) * len(scorer.tasks)
 
 
 def first_pattern(activation: Tensor) -> tuple[Tensor, Tensor]:

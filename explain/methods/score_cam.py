@@ -42,17 +42,18 @@ class ScoreCam:
 
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         del first, seed
-        activation = run("score_cam", self, scorer, inputs, gradients=False).activation
+        seen = run("score_cam", self, scorer, inputs, gradients=False)
+        activation = seen.activation
         if self.channels is not None and self.channels < activation.shape[1]:
             activation = _most_varied(activation, self.channels)
-        scores = _masked_scores(scorer, inputs, activation)  # [c, B, K]
+        scores = _masked_scores(scorer, inputs, seen.place, activation)  # [c, B, K]
         flat = activation.flatten(2).amax(2) == activation.flatten(2).amin(2)  # [B, c]
         scores = scores.masked_fill(flat.T[:, :, None], -torch.inf)
         weights = torch.softmax(scores, dim=0).nan_to_num(
             0.0
         )  # all channels the same everywhere: a map of zeros
         cams = [(w.T[:, :, None, None] * activation).sum(1, keepdim=True) for w in weights.unbind(dim=2)]
-        return spread(cams, self, inputs)
+        return spread(cams, self.relu, scorer, inputs, seen.place)
 
 
 def _most_varied(activation: Tensor, channels: int) -> Tensor:
@@ -62,14 +63,18 @@ def _most_varied(activation: Tensor, channels: int) -> Tensor:
 
 
 @torch.no_grad()
-def _masked_scores(scorer: Scorer, inputs: Tensor, activation: Tensor) -> Tensor:
-    """Scores [c, B, K] of the inputs masked by each channel, scaled to 0..1 at the input's resolution."""
-    together = max(1, ROWS // len(inputs))  # channels a forward pass
+def _masked_scores(scorer: Scorer, inputs: Tensor, place: int, activation: Tensor) -> Tensor:
+    """Scores [c, B, K] of the inputs with the image masked by each channel, scaled to 0..1 at its resolution."""
+    parts = scorer.split(inputs)
+    image, channels = parts[place], activation.shape[1]
     scores = []
-    for some in activation.split(together, dim=1):
-        masks = enlarged(some, inputs)  # [B, n, H, W]
+    for some in scorer.steps(list(stacked(channels, inputs))):
+        masks = enlarged(activation[:, some.start : some.stop], image)  # [B, n, H, W]
         low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
         masks = (masks - low) / torch.where(high > low, high - low, 1)
-        masked = masks.transpose(0, 1)[:, :, None].to(inputs.dtype) * inputs  # [n, B, C, H, W]
-        scores.append(scorer(masked.flatten(0, 1)).reshape(-1, len(inputs), len(scorer.tasks)))
+        copies = [part.repeat(len(some), *[1] * (part.dim() - 1)) for part in parts]
+        copies[place] = copies[place] * masks.transpose(0, 1).flatten(0, 1)[:, None].to(
+            image.dtype
+        )  # [n B, C, H, W]
+        scores.append(scorer(scorer.join(copies)).reshape(len(some), len(inputs), len(scorer.tasks)))
     return torch.cat(scores)
