@@ -15,7 +15,7 @@ PIXELS = (2, 3)
 
 def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
     """Each channel weighted by its mean gradient: Selvaraju et al. 2017, equations 1 and 2."""
-    return (gradient.mean(PIXELS, keepdim=True) * activation).sum(1, keepdim=True)
+    return _weighted(gradient.mean(PIXELS), activation)
 
 
 def grad_cam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
@@ -29,8 +29,7 @@ def grad_cam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
             "grad_cam_plus_plus: the layer's activations are so negative that its closed form, which is meant for what "
             "follows a ReLU, has no positive weights; give layer= a layer after a ReLU, or choose layercam or hirescam"
         )
-    weight = (gradient.relu() / bottom).sum(PIXELS, keepdim=True)
-    return (weight * activation).sum(1, keepdim=True)
+    return _weighted((gradient.relu() / bottom).sum(PIXELS), activation)
 
 
 def hirescam(activation: Tensor, gradient: Tensor) -> Tensor:
@@ -41,6 +40,11 @@ def hirescam(activation: Tensor, gradient: Tensor) -> Tensor:
 def layercam(activation: Tensor, gradient: Tensor) -> Tensor:
     """Activation times positive gradient: Jiang et al. 2021, section III."""
     return (gradient.relu() * activation).sum(1, keepdim=True)
+
+
+def _weighted(weight: Tensor, activation: Tensor) -> Tensor:
+    """The channels [B, c, h, w] added up with weights [B, c]: [B, 1, h, w]."""
+    return (weight[:, None] @ activation.flatten(2)).unflatten(2, activation.shape[2:])
 
 
 @dataclass(frozen=True, kw_only=True)
