@@ -7,10 +7,13 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from explain.methods.controls import Edges, Image, Random
+from explain.methods.deeplift import DeepLift, DeepLiftShap
 from explain.methods.eigen_cam import EigenCam
 from explain.methods.grad_cam import GradCam, GradCamPlusPlus, HiResCam, LayerCam
 from explain.methods.gradient_shap import GradientShap
 from explain.methods.gradients import Gradient, InputTimesGradient
+from explain.methods.guided import Deconvolution, GuidedBackprop
+from explain.methods.guided_grad_cam import GuidedGradCam
 from explain.methods.integrated import IntegratedGradients
 from explain.methods.noise import SmoothGrad, SmoothGradSquared, VarGrad
 from explain.methods.occlusion import Occlusion
@@ -41,6 +44,10 @@ METHODS: dict[str, type[Any]] = {
     "smoothgrad_squared": SmoothGradSquared,
     "vargrad": VarGrad,
     "gradient_shap": GradientShap,
+    "deeplift": DeepLift,
+    "deeplift_shap": DeepLiftShap,
+    "guided_backprop": GuidedBackprop,
+    "deconvolution": Deconvolution,
     "occlusion": Occlusion,
     "grad_cam": GradCam,
     "grad_cam_plus_plus": GradCamPlusPlus,
@@ -48,6 +55,7 @@ METHODS: dict[str, type[Any]] = {
     "layercam": LayerCam,
     "eigencam": EigenCam,
     "score_cam": ScoreCam,
+    "guided_grad_cam": GuidedGradCam,
     # controls
     "random": Random,
     "image": Image,

@@ -19,14 +19,19 @@ Formula = Callable[[Tensor, Tensor], Tensor]  # activation, gradient [B, c, h, w
 
 
 class Options(Protocol):
-    """The options that all of the family have."""
+    """The options that say where."""
 
     @property
     def layer(self) -> str | nn.Module | None: ...
     @property
-    def relu(self) -> bool: ...
-    @property
     def layout(self) -> Kind | None: ...
+
+
+class Signed(Options, Protocol):
+    """And whether only what is positive is kept."""
+
+    @property
+    def relu(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def image_place(method: str, scorer: Scorer, inputs: Tensor) -> int:
     )
 
 
-def maps_of(method: str, options: Options, scorer: Scorer, inputs: Tensor, formula: Formula) -> list[Tensor]:
+def maps_of(method: str, options: Signed, scorer: Scorer, inputs: Tensor, formula: Formula) -> list[Tensor]:
     """K maps [B, *S] of a variant that is a formula of the activation and its gradient."""
     seen = run(method, options, scorer, inputs)
     cams = [formula(seen.activation, gradient) for gradient in seen.gradients]
