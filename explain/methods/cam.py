@@ -116,8 +116,7 @@ def spread(cams: Sequence[Tensor], relu: bool, scorer: Scorer, inputs: Tensor, p
     image = scorer.split(inputs)[place]
     maps = []
     for cam in cams:
-        large = enlarged(cam, image)
-        large = large.relu() if relu else large
+        large = enlarged(cam.relu() if relu else cam, image)
         maps.append(beside((large / image.shape[1]).expand_as(image), scorer, inputs, place))
     return maps
 

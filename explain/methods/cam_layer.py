@@ -87,7 +87,7 @@ def given(
             "give layer= a layer that runs once"
         )
     output = (used or starts)[-1][0]
-    read = reader.read(tuple(output.shape), layout)
+    read = reader.read(tuple(output.shape), module, layout)
     if isinstance(read, Unread):
         raise ValueError(f"{method}: layer '{name}' {read.reason}")
     return Layer(columns, name, output, read)
@@ -150,7 +150,7 @@ def _last(method: str, tasks: Sequence[str], usable: Sequence[Ran], reader: Read
     """The last layer with weights that gives maps, or what follows it on the same grid: activation, addition, block."""
     anchor, chosen, layout, unread = None, None, None, None
     for one in usable:
-        read = reader.read(one.shape)
+        read = reader.read(one.shape, one.module)
         if isinstance(read, Unread):
             unread = (one, read) if read.open and one.learned else unread
         elif read.kind == "tokens" and not one.whole:
@@ -198,7 +198,7 @@ def _with_patches(
         and one.whole
         and one.shape[-1] == last.shape[-1]
         and one.output._version == one.version
-        and reader.read(one.shape) == layout
+        and reader.read(one.shape, one.module) == layout
     ][::-1]
     for start in range(0, len(options), TOGETHER):
         some = options[start : start + TOGETHER]

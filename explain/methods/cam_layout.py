@@ -102,21 +102,36 @@ class Reader:
         elif kind == "channels_last" and self._fits((shape[1], shape[2])):
             self.grids.setdefault((shape[1], shape[2]))
 
-    def read(self, shape: Shape, stated: Kind | None = None) -> MapLayout | Unread:
-        """The layout of an output of this shape; ``stated``: the user's word for it."""
+    def read(
+        self, shape: Shape, module: nn.Module | None = None, stated: Kind | None = None
+    ) -> MapLayout | Unread:
+        """The layout of an output of this shape.
+
+        Args:
+            shape: of the output, [B, ...].
+            module: what gave it.
+            stated: the user's word for it.
+        """
         if len(shape) not in (3, 4) or shape[0] != self.batch:
             return Unread(f"gives {list(shape)}; {EXPECTED} with B = {self.batch}")
         if stated is not None and (stated == "tokens") != (len(shape) == 3):
             return Unread(f"gives {list(shape)}, which cannot be {stated}")
-        found = self._tokens(shape, stated) if len(shape) == 3 else self._image(shape, stated)
+        if len(shape) == 3:
+            found = self._tokens(shape, stated)
+        else:
+            found = self._image(
+                shape, stated or (told(module, shape) if module is not None else None), stated
+            )
         if isinstance(found, MapLayout) and math.prod(found.sides) == 1:
             return Unread(f"gives {list(shape)}, a single pixel")
         return found
 
-    def _image(self, shape: Shape, stated: Kind | None) -> MapLayout | Unread:
+    def _image(self, shape: Shape, own: Kind | None, stated: Kind | None) -> MapLayout | Unread:
         first = MapLayout("channels_first", (shape[2], shape[3]))
         last = MapLayout("channels_last", (shape[1], shape[2]))
-        said = self.said.get(shape, set()) if stated is None else {stated}
+        # a turned tensor has another shape, unless all sides are equal: then only the module itself can tell
+        cube = shape[1] == shape[2] == shape[3]
+        said = {own} if own is not None else set() if cube else self.said.get(shape, set())
         if said == {"channels_first"}:
             return first
         if said == {"channels_last"} and (stated or self._fits(last.sides)):

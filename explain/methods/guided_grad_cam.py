@@ -15,7 +15,7 @@ from explain.scorer import Scorer
 
 @dataclass(frozen=True, kw_only=True)
 class GuidedGradCam:
-    """Guided backpropagation times the positive part of the enlarged Grad-CAM, pixel by pixel and channel by channel.
+    """Guided backpropagation times the positive part of Grad-CAM, enlarged, pixel by pixel and channel by channel.
 
     The positive part by definition: a product of two negative numbers would read as evidence. It inherits what guided
     backpropagation refuses (any nonlinearity but ReLU) and that it depends little on the upper layers' weights. Equal
@@ -40,6 +40,6 @@ class GuidedGradCam:
             GuidedBackprop()(scorer, inputs, first, seed), seen.gradients, strict=True
         ):
             image = scorer.split(guided)[seen.place]
-            cam = enlarged(grad_cam(seen.activation, gradient), image).relu()
+            cam = enlarged(grad_cam(seen.activation, gradient).relu(), image)
             maps.append(beside(image * cam.to(image.dtype), scorer, inputs, seen.place))
         return maps

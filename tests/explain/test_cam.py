@@ -1,6 +1,7 @@
 """Class activation maps: each variant against its paper, written again with loops; what all of them promise."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -250,6 +251,23 @@ def test_score_cam_runs_the_same_forwards_for_all_tasks(model: Heads, images: Te
         assert model.forwards == 2  # the clean images; eight channels of four images together
 
 
+# ---- guided Grad-CAM
+
+
+def test_guided_grad_cam_equals_captum(model: Heads, images: Tensor) -> None:
+    maps = explain.saliency(model, images, method="guided_grad_cam", target=TARGETS)
+    for k, task in enumerate("abc"):
+        head = nn.Sequential(model.trunk, model.heads[k]).eval()
+        target = None if task == "c" else TARGETS[task]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Captum's hooks, which say so
+            expected = attr.GuidedGradCam(head, head[0][5]).attribute(
+                images.clone(), target=target, interpolate_mode="bilinear"
+            )
+        torch.testing.assert_close(maps[task], expected.detach())
+        assert expected.abs().max() > 1e-4
+
+
 # ---- what the whole family promises
 
 
@@ -273,14 +291,26 @@ def test_maps_keep_their_scale(model: Heads, images: Tensor, method: str) -> Non
 
 
 @pytest.mark.parametrize("method", FAMILY)
-def test_relu_is_the_positive_part_of_the_enlarged_map(model: Heads, images: Tensor, method: str) -> None:
+def test_relu_keeps_the_positive_part_on_the_layers_grid(model: Heads, images: Tensor, method: str) -> None:
+    """As in the papers, and as Captum does: first the ReLU, then the upsampling. The first layer has no less pixels."""
     with torch.no_grad():
         model.trunk[1].bias.fill_(1.0)  # what is negative at the first convolution passes the ReLU
-    layer = "trunk.0"
-    signed = explain.saliency(model, images, "a", method=method, layer=layer, target=0)
-    positive = explain.saliency(model, images, "a", method=method, layer=layer, target=0, relu=True)
+    signed, positive = (
+        explain.saliency(model, images, "a", method=method, layer="trunk.0", target=0, relu=relu)
+        for relu in (False, True)
+    )
     assert signed.min() < 0
-    torch.testing.assert_close(positive, signed.relu())
+    torch.testing.assert_close(positive, signed.relu())  # 8 x 8 as the image: nothing is enlarged
+
+
+def test_grad_cam_with_relu_equals_captum(model: Heads, images: Tensor) -> None:
+    def first_task(x: Tensor) -> Tensor:
+        return model.eval()(x)["a"]
+
+    cam = attr.LayerGradCam(first_task, model.trunk[5])
+    expected = cam.attribute(images, target=TARGETS["a"], relu_attributions=True).detach()
+    found = explain.saliency(model, images, "a", target=TARGETS["a"], method="grad_cam", relu=True)
+    torch.testing.assert_close(found, large(expected[:, 0]))
 
 
 @pytest.mark.parametrize("method", FAMILY)
