@@ -85,14 +85,18 @@ class Call:
 
         It never writes into an operand.
         """
-        given = iter(operands or self.active)
-        ids = {id(tensor) for tensor in self.active}
-        args, kwargs = _mapped((self.args, self.kwargs), lambda t: next(given) if id(t) in ids else t)
+        args, kwargs = self.arguments(*operands) if operands else (self.args, self.kwargs)
         if self.in_place:
             args = (args[0].clone(), *args[1:])
             self.func(*args, **kwargs)
             return args[0]
         return self.func(*args, **kwargs)
+
+    def arguments(self, *operands: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """``args`` and ``kwargs`` with other operands in the place of the active ones."""
+        given = iter(operands)
+        ids = {id(tensor) for tensor in self.active}
+        return _mapped((self.args, self.kwargs), lambda t: next(given) if id(t) in ids else t)
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:
         """An argument that may have been given by place or by name."""
