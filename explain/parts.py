@@ -41,7 +41,8 @@ def larger(call: Call) -> Any:
     """The larger of two tensors, as a maximum over a new dimension."""
 
     def parts(one: Tensor, other: Tensor) -> Tensor:
-        return torch.stack(torch.broadcast_tensors(one, other), dim=-1).amax(-1)
+        shape = torch.broadcast_shapes(one.shape, other.shape)
+        return torch.stack([one.expand(shape), other.expand(shape)], dim=-1).amax(-1)
 
     return call.inside(parts, call.args[0], call.argument(1, "other"))
 

@@ -92,7 +92,10 @@ def check_sums(
     for k, (task, attribution) in enumerate(zip(scorer.tasks, maps, strict=True)):
         total, size = attribution.flatten(1).sum(1), attribution.flatten(1).abs().sum(1)
         gap = (total - change[:, k]).abs()
-        bad = ~(gap <= tolerance * torch.minimum(size, scale[:, k]) + rounding[:, k])  # NaN counts as bad
+        allowed = tolerance * torch.minimum(size, scale[:, k]) + rounding[:, k]
+        bad = ~(
+            gap <= allowed.nan_to_num(torch.inf)
+        )  # a gap of NaN is bad, a tolerance of inf times zero is not
         if bad.any():
             worst = int(torch.where(bad, gap.nan_to_num(torch.inf), -1).argmax())
             raise ValueError(
