@@ -11,7 +11,7 @@ from explain.methods.grad_cam import GradCam
 from explain.methods.gradients import Gradient, InputTimesGradient, SmoothGrad
 from explain.methods.integrated import IntegratedGradients
 from explain.methods.occlusion import Occlusion
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 
 class Method(Protocol):

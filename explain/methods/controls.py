@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from explain.batching import noise_like
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ import torch
 from captum.attr import InputXGradient, Saliency
 from torch import Tensor
 
-from explain.batching import ROWS, noise_like
-from explain.targets import Scorer
+from explain.batching import noise_like, stacked
+from explain.scorer import Scorer
 
 
 def input_gradients(scorer: Scorer, inputs: Tensor) -> list[Tensor]:
@@ -82,9 +82,7 @@ class SmoothGrad:
         flat = inputs.flatten(1)
         spread = self.noise * (flat.amax(1) - flat.amin(1)).reshape(-1, *[1] * (inputs.dim() - 1))
         totals: list[Tensor] | None = None
-        together = max(1, ROWS // len(inputs))  # samples a forward pass
-        for start in range(0, self.samples, together):
-            samples = range(start, min(start + together, self.samples))
+        for samples in scorer.steps(stacked(self.samples, inputs)):
             noisy = torch.cat([inputs + spread * noise_like(inputs, seed, first, s) for s in samples])
             sums = [g.reshape(len(samples), *inputs.shape).sum(0) for g in input_gradients(scorer, noisy)]
             totals = sums if totals is None else [t + s for t, s in zip(totals, sums, strict=True)]
