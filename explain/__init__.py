@@ -1,6 +1,6 @@
 """Saliency and attribution for one task or all tasks at once, and the evaluation of attributions."""
 
-from explain.between import contrast, overlap
+from explain.between import Conflict, channel_sharing, conflict, contrast, overlap
 from explain.evaluate import evaluate
 from explain.methods import METHODS
 from explain.metrics import METRICS
@@ -8,4 +8,16 @@ from explain.saliency import saliency
 from explain.show import show
 from explain.targets import Region
 
-__all__ = ["METHODS", "METRICS", "Region", "contrast", "evaluate", "overlap", "saliency", "show"]
+__all__ = [
+    "METHODS",
+    "METRICS",
+    "Conflict",
+    "Region",
+    "channel_sharing",
+    "conflict",
+    "contrast",
+    "evaluate",
+    "overlap",
+    "saliency",
+    "show",
+]
