@@ -5,7 +5,7 @@ from explain.evaluate import evaluate
 from explain.methods import METHODS
 from explain.metrics import METRICS
 from explain.saliency import saliency
-from explain.show import show
+from explain.show import show, show_matrix
 from explain.targets import Region
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "overlap",
     "saliency",
     "show",
+    "show_matrix",
 ]
