@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -40,3 +43,27 @@ def pointing_game(maps: Tensor, mask: Tensor) -> Tensor:
     largest = amounts == amounts.amax(dim=(1, 2), keepdim=True)
     share = (largest & mask).sum(dim=(1, 2)).double() / largest.sum(dim=(1, 2))
     return torch.where(mask.any(dim=2).any(dim=1), share, torch.nan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelevanceMass:
+    """`relevance_mass`: the share of the absolute relevance in the mask."""
+
+    kind: ClassVar[str] = "mask"
+    higher_is_better: ClassVar[bool] = True
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def values(self, maps: Tensor, mask: Tensor) -> Tensor:
+        return relevance_mass(maps, mask)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointingGame:
+    """`pointing_game`: whether the largest relevance lies in the mask."""
+
+    kind: ClassVar[str] = "mask"
+    higher_is_better: ClassVar[bool] = True
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def values(self, maps: Tensor, mask: Tensor) -> Tensor:
+        return pointing_game(maps, mask)
