@@ -1,6 +1,6 @@
 """Saliency and attribution for one task or all tasks at once, and the evaluation of attributions."""
 
-from explain.between import Conflict, channel_sharing, conflict, contrast, overlap
+from explain.between import Conflict, channel_sharing, conflict, contrast, cross_deletion, overlap
 from explain.evaluate import evaluate
 from explain.methods import METHODS
 from explain.metrics import METRICS
@@ -16,6 +16,7 @@ __all__ = [
     "channel_sharing",
     "conflict",
     "contrast",
+    "cross_deletion",
     "evaluate",
     "overlap",
     "saliency",

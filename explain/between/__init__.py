@@ -2,7 +2,8 @@
 
 from explain.between.conflict import Conflict, conflict
 from explain.between.contrast import contrast
+from explain.between.deletion import cross_deletion
 from explain.between.overlap import overlap
 from explain.between.sharing import channel_sharing
 
-__all__ = ["Conflict", "channel_sharing", "conflict", "contrast", "overlap"]
+__all__ = ["Conflict", "channel_sharing", "conflict", "contrast", "cross_deletion", "overlap"]

@@ -73,7 +73,7 @@ def channel_sharing(
           without ``ablate``.
 
         ``frame.groupby(["layer", "task"], sort=False)["shared"].sum()`` is the split by layer, which
-        `explain.show_sharing` draws.
+        `explain.show_matrix` draws.
 
     Raises:
         ValueError: unknown names, layers that take no part or have no channels, and as `explain.saliency`.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
@@ -139,12 +140,9 @@ def _map(axes: Axes, value: np.ndarray, top: float, image: Tensor | None, overla
 
 
 def _bar(made: Figure, beside: list[Axes], drawn: AxesImage, top: float, clipped: bool) -> None:
-    opaque = drawn.get_alpha()
-    drawn.set_alpha(None)  # the bar shows the colours themselves
-    bar = made.colorbar(
-        drawn, ax=beside, fraction=0.05, pad=0.01, aspect=25, extend="both" if clipped else "neither"
-    )
-    drawn.set_alpha(opaque)
+    colours = ScalarMappable(drawn.norm, drawn.cmap)  # of the map without its opacity
+    ends = "both" if clipped else "neither"
+    bar = made.colorbar(colours, ax=beside, fraction=0.05, pad=0.01, aspect=25, extend=ends)
     bar.set_ticks([-top, 0, top] if top else [0], labels=[number(-top), "0", number(top)] if top else ["0"])
     bar.outline.set_linewidth(0.4)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,15 @@ from matplotlib.figure import Figure
 from explain.pictures.style import FAINT, PLAIN, SIZE, SMALL, caption, figure, fitted, look, number, readable
 
 SEQUENTIAL, SIGNED = "Purples", "PuOr"
+
+
+def share(value: float) -> str:
+    """A number in -1..1, to two digits.
+
+    >>> share(-0.256), share(-0.0012)
+    ('−0.26', '0.00')
+    """
+    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +35,7 @@ class Panel:
         rows, columns: the labels.
         low, high: the ends of the colours; symmetric ones are drawn in two colours.
         row_name, column_name: what rows and columns are.
+        write: how a value is written.
     """
 
     title: str
@@ -37,16 +47,18 @@ class Panel:
     high: float
     row_name: str = ""
     column_name: str = ""
+    write: Callable[[float], str] = share
 
 
 @look
 def draw_matrices(panels: Sequence[Panel], words: str) -> Figure:
     """Panels side by side, the values written in the cells."""
     rows, columns = len(panels[0].rows), [len(panel.columns) for panel in panels]
-    cell = float(np.clip(9.0 / max(rows, max(columns)), 0.62, 0.95))
-    across = min(len(panels), max(1, int(14 / (cell * max(columns) + 1.3))))
+    cell = float(np.clip(5.5 / max(rows, max(columns)), 0.55, 0.95))
+    wide = cell * max(columns) + 1.6  # inches; with room for the labels
+    across = min(len(panels), max(1, int(15 / wide)))
     down = -(-len(panels) // across)
-    made = figure((cell * max(columns) + 1.3) * across, (0.72 * cell * rows + 1.2) * down + 0.4)
+    made = figure(wide * across, (0.72 * cell * rows + 1.3) * down + 0.4)
     grid = made.subplots(down, across, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
@@ -80,7 +92,9 @@ def _draw(axes: Axes, panel: Panel, cell: float) -> None:
             continue
         colour = readable(tuple(np.ravel(shown.cmap(shown.norm(value)))))
         note = str(panel.notes[i, j])
-        axes.text(j, i - 0.13 * bool(note), number(value), ha="center", va="center", color=colour, size=SIZE)
+        axes.text(
+            j, i - 0.13 * bool(note), panel.write(value), ha="center", va="center", color=colour, size=SIZE
+        )
         if note:
             axes.text(j, i + 0.24, note, ha="center", va="center", color=colour, size=SMALL - 1, **PLAIN)
 
@@ -95,15 +109,13 @@ def of_overlap(frame: pd.DataFrame) -> tuple[list[Panel], str]:
             index=False, name=None
         )
         for a, b, value, chance, p in columns:
-            note = f"{'' if np.isnan(chance) else f'chance {number(chance)}'}{' *' if p <= 0.05 else ''}"
+            note = f"{'' if np.isnan(chance) else f'({share(chance)})'}{' *' if p <= 0.05 else ''}"
             for place in ((tasks.index(a), tasks.index(b)), (tasks.index(b), tasks.index(a))):
                 values[place], notes[place] = value, note
         low = -1.0 if measure in ("cosine", "rank_correlation") else 0.0
         panels.append(Panel(str(measure), values, notes, tasks, tasks, low, 1.0))
-    return (
-        panels,
-        "Small: the mean of the null distribution; * where p, corrected over the pairs, is at most 0.05.",
-    )
+    stars = "* where p, corrected over the pairs of tasks, is at most 0.05"
+    return panels, f"In brackets: the mean of the null distribution; {stars}."
 
 
 def of_conflict(frame: pd.DataFrame) -> tuple[list[Panel], str]:
@@ -117,13 +129,13 @@ def of_conflict(frame: pd.DataFrame) -> tuple[list[Panel], str]:
         values, notes = _blank(tasks, tasks)
         for (a, b), part in frame.groupby(["task_a", "task_b"], sort=False)[column]:
             for place in ((tasks.index(a), tasks.index(b)), (tasks.index(b), tasks.index(a))):
-                values[place], notes[place] = part.mean(), _spread(part)
+                values[place], notes[place] = part.mean(), _spread(part, share)
         panels.append(Panel(title, values, notes, tasks, tasks, low, 1.0))
     return panels, "Means over the examples; small: the standard deviation."
 
 
 def of_cross_deletion(frame: pd.DataFrame) -> tuple[list[Panel], str]:
-    """Drop beyond that of a random order, and the same as a part of what the measured task's own map does."""
+    """The drop beyond that of random orders."""
     by, measured = (list(dict.fromkeys(frame[column])) for column in ("deleted_by", "measured"))
     values, notes = _blank(by, measured)
     for (a, b), part in frame.groupby(["deleted_by", "measured"], sort=False)["excess"]:
@@ -132,7 +144,7 @@ def of_cross_deletion(frame: pd.DataFrame) -> tuple[list[Panel], str]:
     limit = float(np.nanmax(np.abs(values))) if not np.isnan(values).all() else 1.0
     panel = Panel(
         "drop of the score beyond a random order", values, notes, by, measured, -(limit or 1.0), limit or 1.0,
-        "deleted by the map of", "measured",
+        "deleted by the map of", "measured", number,
     )  # fmt: skip
     return [panel], "Means over the examples, in units of the measured score; small: the standard deviation."
 
@@ -161,5 +173,5 @@ def _blank(rows: Sequence[str], columns: Sequence[str]) -> tuple[np.ndarray, np.
     return np.full((len(rows), len(columns)), np.nan), np.full((len(rows), len(columns)), "", dtype=object)
 
 
-def _spread(values: pd.Series) -> str:
-    return f"± {number(float(values.std()))}" if values.count() > 1 else ""
+def _spread(values: pd.Series, write: Callable[[float], str] = number) -> str:
+    return f"± {write(float(values.std()))}" if values.count() > 1 else ""

@@ -29,7 +29,7 @@ def nested(maps: object) -> dict[str, dict[str, Tensor]]:
     {'gradient': {'a × b': tensor([[0., 0.]])}}
     """
     if isinstance(maps, Tensor):
-        return {"": {SINGLE: maps}}
+        maps = {SINGLE: maps}
     if not isinstance(maps, Mapping) or not maps:
         got = "none" if isinstance(maps, Mapping) else type(maps).__name__
         raise TypeError(f"maps must be a tensor, {{task: map}} or {{method: {{task: map}}}}, got {got}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from typing import Any
 
 import matplotlib.style
@@ -31,9 +32,18 @@ PLAIN: dict[str, Any] = {"parse_math": False}  # what users write is never a for
 look = matplotlib.style.context(["default", LOOK])  # a decorator
 
 
+class Picture(Figure):
+    """A figure that a notebook shows whether or not pyplot was imported."""
+
+    def _repr_png_(self) -> bytes:
+        file = BytesIO()
+        self.savefig(file, format="png", dpi=100)
+        return file.getvalue()
+
+
 def figure(width: float, height: float) -> Figure:
     """A figure of its own, in inches; nothing of pyplot's state is touched."""
-    made = Figure(figsize=(width, height), layout="constrained")
+    made = Picture(figsize=(width, height), layout="constrained")
     engine: Any = made.get_layout_engine()
     engine.set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
     return made

@@ -21,6 +21,7 @@ from explain.pictures.style import (
     SIGNED,
     SIZE,
     SMALL,
+    Picture,
     fitted,
     look,
     number,
@@ -62,7 +63,7 @@ def draw_words(
     panels = sum(len(of) for of in values.values())
     several = examples > 1 or titles is not None
     height = sum(several * LINE + panels * (len(of) * LINE + 0.08) + 0.12 for of in lines.values()) + 0.35
-    made = Figure(figsize=(WIDTH, height))
+    made = Picture(figsize=(WIDTH, height))
     axes = made.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))
     axes.set_axis_off()
     cmap = matplotlib.colormaps[SIGNED]
