@@ -19,8 +19,8 @@ class GradientShap:
 
     Each sample draws a baseline and a place on the line, the same for every task; the places of n samples are drawn
     from n equal pieces of the line, which lowers the variance and leaves the mean. In expectation the map sums to
-    score(x) - mean score(baseline); the metric ``completeness`` tells how near a map comes. Source: Lundberg & Lee 2017;
-    Erion et al. 2021, equation 3 (expected gradients). Cost: ``samples`` forwards, as many backwards a task.
+    score(x) - mean score(baseline); the metric ``completeness`` tells how near a map comes. Source: Lundberg & Lee
+    2017; Erion et al. 2021, equation 3 (expected gradients). Cost: ``samples`` forwards, as many backwards a task.
 
     Args:
         baselines: a number, or a tensor [N, *S] to draw from.
