@@ -10,12 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from explain.methods.grad_cam import AFTER
 from explain.names import unknown
 from explain.scorer import Scorer
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-FIRST = (*CONVOLUTIONS, nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
+AFTER = (  # what may follow a convolution without changing what its channels are
+    *NORMS, nn.Identity,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Hardswish, nn.Hardtanh, nn.Softplus, nn.Softsign, nn.Tanh, nn.Sigmoid,
+)  # fmt: skip
+FIRST = (*CONVOLUTIONS, *NORMS)
 LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
 Layers = str | nn.Module | Sequence[str | nn.Module]
 
@@ -26,7 +31,7 @@ def find_layers(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
     >>> list(find_layers(nn.Sequential(nn.ReLU(), nn.Linear(1, 1)), ["1"]))
     ['1']
     """
-    known = dict(model.named_modules())
+    known = dict(model.named_modules(remove_duplicate=False))
     found = {}
     for layer in [layers] if isinstance(layers, str | nn.Module) else layers:
         if isinstance(layer, str):

@@ -163,7 +163,7 @@ def test_pairs_of_tasks_pull() -> None:
     assert "mine" in texts(explain.show(torch.rand(1, 4, 4), torch.randn(1, 4, 4), meaning="mine"))
 
 
-@pytest.mark.parametrize(("methods", "tasks"), [(1, 1), (1, 10), (6, 10), (6, 2), (3, 1)])
+@pytest.mark.parametrize(("methods", "tasks"), [(1, 1), (1, 10), (4, 6), (6, 2), (3, 1)])
 def test_no_text_lies_on_another(methods: int, tasks: int) -> None:
     generator = torch.Generator().manual_seed(0)
     given = {
