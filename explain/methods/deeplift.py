@@ -51,7 +51,7 @@ class _Notes:
 
 @dataclass
 class _Compared:
-    """Stacked copies of the inputs, whose forward pass is noted, to be compared with one set of baselines after another."""
+    """Stacked copies of the inputs, whose forward pass is noted, to be compared with sets of baselines."""
 
     method: str
     scorer: Scorer
