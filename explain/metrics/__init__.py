@@ -19,9 +19,13 @@ from __future__ import annotations
 from typing import Any
 
 from explain.metrics.completeness import Completeness
+from explain.metrics.complexity import EffectiveComplexity, Entropy, Gini
 from explain.metrics.correlation import Infidelity, Monotonicity, SensitivityN
 from explain.metrics.flipping import Deletion, Insertion, PixelFlipping
-from explain.metrics.localisation import PointingGame, RelevanceMass
+from explain.metrics.localisation import PointingGame, RelevanceMass, RelevanceRank, TopKIntersection
+from explain.metrics.randomisation import ParameterRandomisation, RandomLogit
+from explain.metrics.road import Road
+from explain.metrics.robustness import LocalLipschitz, MaxSensitivity
 
 METRICS: dict[str, type[Any]] = {
     # the model
@@ -30,10 +34,22 @@ METRICS: dict[str, type[Any]] = {
     "pixel_flipping": PixelFlipping,
     "sensitivity_n": SensitivityN,
     "infidelity": Infidelity,
+    "road": Road,
     "monotonicity": Monotonicity,
     "completeness": Completeness,
     # maps and masks
     "relevance_mass": RelevanceMass,
+    "relevance_rank": RelevanceRank,
     "pointing_game": PointingGame,
+    "topk_intersection": TopKIntersection,
+    # maps
+    "gini": Gini,
+    "entropy": Entropy,
+    "effective_complexity": EffectiveComplexity,
+    # the method
+    "max_sensitivity": MaxSensitivity,
+    "local_lipschitz": LocalLipschitz,
+    "parameter_randomisation": ParameterRandomisation,
+    "random_logit": RandomLogit,
 }
 GROUPS: dict[str, tuple[str, ...]] = {"localisation": ("relevance_mass", "pointing_game")}
