@@ -24,6 +24,7 @@ from explain.metrics.correlation import Infidelity, Monotonicity, SensitivityN
 from explain.metrics.flipping import Deletion, Insertion, PixelFlipping
 from explain.metrics.localisation import PointingGame, RelevanceMass, RelevanceRank, TopKIntersection
 from explain.metrics.randomisation import ParameterRandomisation, RandomLogit
+from explain.metrics.road import Road
 from explain.metrics.robustness import LocalLipschitz, MaxSensitivity
 
 METRICS: dict[str, type[Any]] = {
@@ -33,6 +34,7 @@ METRICS: dict[str, type[Any]] = {
     "pixel_flipping": PixelFlipping,
     "sensitivity_n": SensitivityN,
     "infidelity": Infidelity,
+    "road": Road,
     "monotonicity": Monotonicity,
     "completeness": Completeness,
     # maps and masks

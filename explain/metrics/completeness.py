@@ -16,9 +16,10 @@ from explain.metrics.subject import Subject
 class Completeness:
     """The gap between the sum of a map and score(x) - score(baseline), relative to the larger of the two.
 
-    0 where they are equal, 1 where one of them is zero, up to 2 where their signs differ; 0 too where both are zero up to
-    the rounding of the scores. The score is the one that was explained, the baseline that of `explain.evaluate`, which
-    must be the method's. Source: Sundararajan et al. 2017, proposition 1. Cost: one forward an example, for all maps.
+    0 where they are equal, 1 where one of them is zero, up to 2 where their signs differ; 0 too where both are zero up
+    to the rounding of the scores. The score is the one that was explained, the baseline that of `explain.evaluate`,
+    which must be the method's. Source: Sundararajan et al. 2017, proposition 1. Cost: one forward an example, for all
+    maps.
     """
 
     kind: ClassVar[str] = "model"

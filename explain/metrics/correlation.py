@@ -24,9 +24,9 @@ Perturb = Callable[[Tensor, list[torch.Generator]], tuple[Tensor, Tensor]]
 class SensitivityN:
     """The correlation, over random sets of n features, of the relevance in the set and the change when it is removed.
 
-    Pearson's, between the sum of the map over the set and score(x) - score(x without the set); the mean over the sizes n
-    for which it is defined. 1 for input x gradient of a linear model. Source: Ancona et al. 2018, section 4, which draws
-    100 sets for each n. Cost: ``samples`` forwards of an example for each n, for all tasks, maps and controls.
+    Pearson's, between the sum of the map over the set and score(x) - score(x without the set); the mean over the sizes
+    n for which it is defined. 1 for input x gradient of a linear model. Source: Ancona et al. 2018 (sensitivity-n),
+    who draw 100 sets for each n. Cost: ``samples`` forwards of an example for each n, for all tasks, maps and controls.
 
     Args:
         fractions: n, as fractions of the features.
@@ -66,9 +66,9 @@ class Infidelity:
 
     E (a <I, map> - (score(x) - score(x - I)))^2 / E (score(x) - score(x - I))^2, with the scale a that is best for each
     example where ``scaled``. So 0 is a map that foretells every change, and 1 one that foretells nothing; with
-    ``scaled=False, relative=False`` it is the definition of the paper, in squared units of the score. 0 for the gradient
-    of a linear model. NaN where no perturbation changes the score. Source: Yeh et al. 2019, definition 2.1, and section
-    2 on the optimal scaling. Cost: ``samples`` forwards of an example, for all tasks, maps and controls.
+    ``scaled=False, relative=False`` it is the definition of the paper, in squared units of the score. 0 for the
+    gradient of a linear model. NaN where no perturbation changes the score. Source: Yeh et al. 2019, definition 2.1
+    and their optimal scaling. Cost: ``samples`` forwards of an example, for all tasks, maps and controls.
 
     Args:
         samples: perturbations.
@@ -126,10 +126,10 @@ class Monotonicity:
 
     Spearman's, between |sum of the map over a group| and |score(x) - score(x without the group)|; groups are features
     next to each other in the order of the map. 1 for input x gradient of a linear model, 0 in expectation for a random
-    map. Source: Nguyen & Martinez 2020, section 2.3 ("monotonicity"), with the baseline for their expectation over
-    values. Not the yes or no of Arya et al. 2019, which asks whether the score rises with every feature that is added. NaN
-    where all groups are equally relevant or none changes the score. Cost: at most ``groups`` forwards of an example and
-    map; none for groups in which the input is the baseline.
+    map. Source: Nguyen & Martínez 2020 (monotonicity), with the baseline for their expectation over
+    values. Not the yes or no of Arya et al. 2019, which asks whether the score rises with every feature that is added.
+    NaN where all groups are equally relevant or none changes the score. Cost: at most ``groups`` forwards of an example
+    and map; none for groups in which the input is the baseline.
 
     Args:
         groups: of features; no more than there are.

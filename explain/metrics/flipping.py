@@ -21,8 +21,8 @@ KINDS = ("probability", "own")
 class Deletion:
     """The area under the score's curve as features are replaced by the baseline, the most relevant first.
 
-    Low where the map names what the score rests on. Source: Petsiuk et al. 2018, section 3.2 (``steps`` there: one for
-    each 224 pixels). Features of equal relevance go in a random order of their own for each example, so that a constant
+    Low where the map names what the score rests on. Source: Petsiuk et al. 2018 (deletion; a step there is
+    224 pixels). Features of equal relevance go in a random order of their own for each example, so that a constant
     map is as good as a random one. Cost: at most ``steps`` - 1 forwards of an example and map, shared with
     `PixelFlipping`; none for steps at which the input is the baseline already.
 
@@ -61,7 +61,7 @@ class PixelFlipping:
     """The mean drop of the score below that of the whole input, as features are replaced by the baseline (AOPC).
 
     High where the map names what the score rests on. The same curve as `Deletion`: the mean over steps 0..L of
-    f(x) - f(x_k). Source: Bach et al. 2015, section "pixel flipping"; Samek et al. 2017, equation 12.
+    f(x) - f(x_k). Source: Bach et al. 2015 (pixel flipping); Samek et al. 2017 (AOPC).
 
     Args:
         steps: L, from the whole input to the baseline.
@@ -94,7 +94,7 @@ class PixelFlipping:
 class Insertion:
     """The area under the score's curve as features come into a blurred image, the most relevant first.
 
-    High where the map names what suffices for the score. Source: Petsiuk et al. 2018, section 3.2. Ties and cost as for
+    High where the map names what suffices for the score. Source: Petsiuk et al. 2018 (insertion). Ties and cost as for
     `Deletion`.
 
     Args:
