@@ -5,7 +5,7 @@ from explain.evaluate import evaluate
 from explain.methods import METHODS
 from explain.metrics import METRICS
 from explain.saliency import saliency
-from explain.sanity import data_randomisation, randomisation_curve, sanity
+from explain.sanity_checks import data_randomisation, randomisation_curve, sanity
 from explain.show import show, show_matrix
 from explain.targets import Region
 
