@@ -7,13 +7,16 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from explain.methods.controls import Edges, Image, Random
+from explain.methods.deeplift import DeepLift, DeepLiftShap
 from explain.methods.feature_ablation import FeatureAblation
 from explain.methods.grad_cam import GradCam
 from explain.methods.gradient_shap import GradientShap
 from explain.methods.gradients import Gradient, InputTimesGradient
+from explain.methods.guided import Deconvolution, GuidedBackprop
 from explain.methods.integrated import IntegratedGradients
 from explain.methods.kernel_shap import KernelShap
 from explain.methods.lime import Lime
+from explain.methods.lrp import Lrp
 from explain.methods.noise import SmoothGrad, SmoothGradSquared, VarGrad
 from explain.methods.occlusion import Occlusion
 from explain.methods.rise import Rise
@@ -44,6 +47,11 @@ METHODS: dict[str, type[Any]] = {
     "smoothgrad_squared": SmoothGradSquared,
     "vargrad": VarGrad,
     "gradient_shap": GradientShap,
+    "deeplift": DeepLift,
+    "deeplift_shap": DeepLiftShap,
+    "guided_backprop": GuidedBackprop,
+    "deconvolution": Deconvolution,
+    "lrp": Lrp,
     "occlusion": Occlusion,
     "feature_ablation": FeatureAblation,
     "rise": Rise,

@@ -32,7 +32,7 @@ class ShapleySampling:
         size: cells along each side of a grid, or superpixels an image.
         baseline: what stands for an absent feature: a number, [*S], [B, *S], "zero", "mean" or "blur".
         divided: whether a feature's elements share its value, so that the map too sums to score(x) - score(baseline);
-            else each of them carries all of it, as in Captum.
+            if not, each of them carries all of it, as in Captum.
         tolerance: the largest gap of that sum, as a fraction of the sum of absolute values.
     """
 
@@ -41,7 +41,7 @@ class ShapleySampling:
     features: Features = None
     size: int | None = None
     baseline: Baseline = 0.0
-    divided: bool = False
+    divided: bool = True
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
