@@ -9,9 +9,8 @@ from torch import Tensor
 
 from explain.baselines import Baseline
 from explain.batching import generator
-from explain.coalitions import Game, all_coalitions, over_features
+from explain.coalitions import Game, all_coalitions, check_size, over_features
 from explain.features import Features
-from explain.methods.kernel_shap import check_size
 from explain.scorer import Scorer
 
 
