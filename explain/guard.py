@@ -79,22 +79,14 @@ def channels_last(filters: list[nn.Parameter]) -> Iterator[None]:
     own = [weight.data for weight in filters]
     try:
         for weight, data in zip(filters, own, strict=True):
-            weight.data = _channels_last(data)
+            _, channels, height, width = data.shape
+            strides = (channels * height * width, 1, width * channels, channels)
+            # strides by hand: for one channel both layouts are the same numbers, and torch would take the slow one
+            weight.data = torch.empty_strided(data.shape, strides, dtype=data.dtype).copy_(data)
         yield
     finally:
         for weight, data in zip(filters, own, strict=True):
             weight.data = data
-
-
-def _channels_last(data: Tensor) -> Tensor:
-    """A copy of weights [O, I, H, W] with these strides, also where I = 1.
-
-    `Tensor.contiguous` leaves the strides of one channel as they are, and a convolution of grey images then gives its
-    output, which is most of the work of what follows, channels first.
-    """
-    _, channels, height, width = data.shape
-    strides = (channels * height * width, 1, channels * width, channels)
-    return torch.empty_strided(data.shape, strides, dtype=data.dtype, device=data.device).copy_(data)
 
 
 def _filters(model: nn.Module) -> list[nn.Parameter]:

@@ -21,7 +21,8 @@ def trust(experiment: Experiment) -> Section:
     verdicts = _verdicts(experiment)
     scores = experiment.localisation()
     scores = scores[(scores["region"] == scores["task"]) | (scores["region"] == "")]
-    metrics = [name for name in dict.fromkeys(scores["metric"]) if name not in LOCALISATION]  # which have a section of their own
+    # localisation has a section of its own
+    metrics = [name for name in dict.fromkeys(scores["metric"]) if name not in LOCALISATION]
     if not verdicts and not metrics:
         return Section(missing="no finished run checked or scored its methods beyond localisation")
     tables, more = list(verdicts), list[Table]()
@@ -38,7 +39,9 @@ def trust(experiment: Experiment) -> Section:
 
 def sanity_of(experiment: Experiment) -> pd.DataFrame:
     """Every finished run's sanity checks: method, task, check, value, absolute, verdict, words, variant, seed."""
-    frames = [run.sanity.assign(variant=run.variant, seed=run.seed) for run in experiment.done if len(run.sanity)]
+    frames = [
+        run.sanity.assign(variant=run.variant, seed=run.seed) for run in experiment.done if len(run.sanity)
+    ]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["variant", "method"])
 
 
@@ -59,10 +62,10 @@ def _verdicts(experiment: Experiment) -> list[Table]:
             )
         if rows:
             caption = (
-                f"Sanity of each method, {variant}: the verdict that most of its maps get (of tasks times seeds), and "
-                "the mean similarity of a map with what it is after the task's last layer, or all of its layers, were made "
-                "random, and with the map of another class: near 0 the map depends on them, near 1 it does not. Last: the "
-                "change when layers that the task does not use are random, which must be 0."
+                f"Sanity of each method, {variant}: the verdict that most of its maps get (of tasks times seeds); the "
+                "mean similarity of a map with what it is after the task's last layer, or all of its layers, were made "
+                "random, and with the map of another class (near 0 the map depends on them, near 1 it does not); and "
+                "its change when layers that the task does not use are random, which must be 0."
             )
             tables.append(Table(caption, ["method", "verdict", "in words", *CHECKS], rows, labels=3))
     return tables
@@ -83,11 +86,14 @@ def _score_tables(
     for kind in kinds:
         control = select(frame, map=kind)
         means = [_over_seeds(select(control, metric=metric)) for metric in present]
-        rows.append([f"({kind})", *(figure(mean_interval(list(m.values())).mean) if m else "n/a" for m in means)])
+        rows.append(
+            [f"({kind})", *(figure(mean_interval(list(m.values())).mean) if m else "n/a" for m in means)]
+        )
     where = "means over tasks" if task is None else f"task {task}"
     caption = (
-        f"Scores of the maps, {variant}, {where}: mean over examples and seeds; up or down says which way is better. * better "
-        "than a random map, by the 95% interval over seeds. In brackets: the controls, which know nothing of the model."
+        f"Scores of the maps, {variant}, {where}: mean over examples and seeds; up or down says which way is better. "
+        "* better than a random map, by the 95% interval over seeds. In brackets: the controls, which know nothing of "
+        "the model."
     )
     arrows = {True: "up", False: "down"}
     columns = ["method", *(f"{metric} ({arrows[better[metric]]})" for metric in present)]

@@ -48,9 +48,9 @@ def entropy(maps: Tensor) -> Tensor:
 def effective_complexity(maps: Tensor, eps: float = 0.01) -> Tensor:
     """How many relevances exceed ``eps`` times the largest, [B]: 1..N; NaN where the map is zero.
 
-    Source: after Nguyen and Martinez 2020 ("effective complexity"), who count the features that are needed to keep the model's
-    loss within a tolerance; here, as in Quantus, the features with more than a negligible attribution are counted,
-    with the threshold relative to the map's maximum so that a map's scale does not matter.
+    Source: after Nguyen and Martinez 2020 ("effective complexity"), who count the features that are needed to keep the
+    model's loss within a tolerance; here, as in Quantus, the features with more than a negligible attribution are
+    counted, with the threshold relative to the map's maximum so that a map's scale does not matter.
 
     Args:
         maps: [B, *S]; the channels of images [B, C, H, W] are added up first.

@@ -17,7 +17,7 @@ def imputed(images: Tensor, gone: Tensor) -> Tensor:
     Direct neighbours weigh 1/6, diagonal ones 1/12, divided by the sum of those inside the image. With the pixels in
     rows the equations of all images make one symmetric positive banded system, no wider than a row of missing pixels; a
     banded Cholesky factorisation in float64 solves it exactly, on the CPU whatever the device. Source: Rong et al.
-    2022, section 4.1 and their equation 5. Cost: at most H W (W + 2)^2 multiplications an image, for all its channels.
+    2022 (noisy linear imputation). Cost: at most H W (W + 2)^2 multiplications an image, for all its channels.
 
     Args:
         images: [n, C, H, W].

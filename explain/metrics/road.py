@@ -26,7 +26,7 @@ class Road:
 
     Missing pixels are imputed from their neighbours, with a little noise, so that the holes do not show what was
     removed and no network is trained again. The mean over fractions of score(least relevant missing) - score(most
-    relevant missing): 0 in expectation for a random map. Source: Rong et al. 2022, sections 4 and 5, whose curves of
+    relevant missing): 0 in expectation for a random map. Source: Rong et al. 2022 (ROAD), whose curves of
     accuracy are of one order each. For images [B, C, H, W]. Cost: ``fractions`` forwards of an example, map and order,
     and as many solutions of `imputed`.
 
