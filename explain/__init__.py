@@ -1,9 +1,10 @@
 """Saliency and attribution for one task or all tasks at once, and the evaluation of attributions."""
 
 from explain.evaluate import evaluate
+from explain.influence import influence_scores, influential
 from explain.methods import METHODS
 from explain.metrics import METRICS
 from explain.saliency import saliency
 from explain.show import show
 
-__all__ = ["METHODS", "METRICS", "evaluate", "saliency", "show"]
+__all__ = ["METHODS", "METRICS", "evaluate", "influence_scores", "influential", "saliency", "show"]
