@@ -2,19 +2,24 @@
 
 from explain.evaluate import evaluate
 from explain.influence import influence_scores, influential
+from explain.layers import LAYER_METHODS, layer_attribution
 from explain.methods import METHODS
 from explain.metrics import METRICS
+from explain.neurons import neuron_attribution
 from explain.saliency import saliency
 from explain.show import show
 from explain.targets import Region
 
 __all__ = [
+    "LAYER_METHODS",
     "METHODS",
     "METRICS",
     "Region",
     "evaluate",
     "influence_scores",
     "influential",
+    "layer_attribution",
+    "neuron_attribution",
     "saliency",
     "show",
 ]
