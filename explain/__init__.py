@@ -1,5 +1,6 @@
 """Saliency and attribution for one task or all tasks at once, and the evaluation of attributions."""
 
+from explain.concepts import tcav
 from explain.evaluate import evaluate
 from explain.influence import influence_scores, influential
 from explain.layers import LAYER_METHODS, layer_attribution
@@ -22,4 +23,5 @@ __all__ = [
     "neuron_attribution",
     "saliency",
     "show",
+    "tcav",
 ]
