@@ -6,6 +6,7 @@ from explain.influence import influence_scores, influential
 from explain.layers import LAYER_METHODS, layer_attribution
 from explain.methods import METHODS
 from explain.metrics import METRICS
+from explain.neuron_paths import neuron_conductance
 from explain.neurons import neuron_attribution
 from explain.saliency import saliency
 from explain.show import show
@@ -21,6 +22,7 @@ __all__ = [
     "influential",
     "layer_attribution",
     "neuron_attribution",
+    "neuron_conductance",
     "saliency",
     "show",
     "tcav",

@@ -121,12 +121,17 @@ def tcav(
     gradients = {name: _flat(found) for name, found in sensitivity.items()}
     pool = _activations(model, random, layer, task, options)
     sides = {name: _activations(model, examples, layer, task, options) for name, examples in concepts.items()}
-    for name, examples in sides.items():
-        if examples.shape[1] != pool.shape[1]:
+    units = next(iter(gradients.values())).shape[1]
+    for name, examples in {
+        "random": pool,
+        **{f"concept '{name}'": side for name, side in sides.items()},
+    }.items():
+        if examples.shape[1] != units:
             raise ValueError(
-                f"concept '{name}' gives {examples.shape[1]} units at the layer and random {pool.shape[1]}; "
-                "all examples must have one shape"
+                f"{name} gives {examples.shape[1]} units at the layer and the inputs {units}; all examples must have "
+                "one shape"
             )
+    for name, examples in sides.items():
         if len(examples) < LEAST:
             raise ValueError(f"concept '{name}' needs at least {LEAST} examples, got {len(examples)}")
     if len(pool) < 2 * LEAST:

@@ -362,7 +362,7 @@ def _count(batch: Any) -> int:
 
 
 def _rows(batch: Any, rows: slice) -> Any:
-    return tree_map(lambda tensor: tensor[rows], batch)
+    return tree_map(lambda tensor: tensor[rows].clone(), batch)
 
 
 def _bar(blocks: Iterator[slice], number: int, progress: bool) -> Iterable[slice]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from explain.baselines import lay_out_any
 from explain.batching import micro_batches, rows_at_once
 from explain.guard import guarded
-from explain.inputs import Inputs
+from explain.inputs import Inputs, Layout
 from explain.layer_paths import LayerConductance, LayerIntegratedGradients
 from explain.names import lookup, unknown
 from explain.outputs import SINGLE, unwrap
@@ -45,7 +45,7 @@ class LayerGradient:
 
     def __call__(self, scorer: Scorer, inputs: Tensor, layer: Layer) -> list[Tensor]:
         columns, activation = at_layer(scorer, inputs, layer)
-        return layer_gradients(scorer, columns, activation, layer)
+        return layer_gradients(scorer, columns, activation, layer)[0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class LayerGradientXActivation:
 
     def __call__(self, scorer: Scorer, inputs: Tensor, layer: Layer) -> list[Tensor]:
         columns, activation = at_layer(scorer, inputs, layer)
-        return [g * activation.detach() for g in layer_gradients(scorer, columns, activation, layer)]
+        return [g * activation.detach() for g in layer_gradients(scorer, columns, activation, layer)[0]]
 
 
 LAYER_METHODS: dict[str, type[Any]] = {
@@ -117,12 +117,38 @@ def layer_attribution(
     >>> layer_attribution(model, torch.ones(4, 2), "1", method="gradient_x_activation").shape
     torch.Size([4, 3])
     """
+    apply = make_layer_method(method, options)
+    layout, joined = lay_out_any(inputs)
+    named = run_layer_method(
+        model, layout, joined, layer, apply, name=method, task=task, target=target, score=score, call=call, part=part,
+        batch_size=batch_size, progress=progress,
+    )  # fmt: skip
+    if task is not None:
+        return named[task]
+    return named[SINGLE] if list(named) == [SINGLE] else named
+
+
+def run_layer_method(
+    model: nn.Module,
+    layout: Layout,
+    joined: Tensor,
+    layer: str | nn.Module,
+    apply: LayerMethod,
+    *,
+    name: str,
+    task: str | None,
+    target: Target | Mapping[str, Target],
+    score: str | Mapping[str, str],
+    call: int | None,
+    part: int | None,
+    batch_size: int | None,
+    progress: bool,
+) -> dict[str, Tensor]:
+    """{task: map [B, ...]} of a method, in micro-batches; see `layer_attribution`."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
     if task is not None and not isinstance(task, str):
         raise TypeError(f"task must be one name, or None for all tasks, got {task!r}")
-    apply = make_layer_method(method, options)
-    layout, joined = lay_out_any(inputs)
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
     model = unwrap(model)
@@ -134,23 +160,20 @@ def layer_attribution(
             scorer = Scorer(model, layout, task, target, score, rows, len(joined), progress)
             own = joined[rows].clone()
             with torch.no_grad():
-                scorer(own)  # "predicted" means the prediction here
+                at_layer(scorer, own, place)  # "predicted" means the prediction here
             found = apply(scorer, own, place)
             if not rows.start:
                 check_rows(scorer, own, place)
-            for name, attribution in zip(scorer.tasks, found, strict=True):
+            for key, attribution in zip(scorer.tasks, found, strict=True):
                 if not torch.isfinite(attribution).all():
                     raise ValueError(
-                        f"{method}: the map of task '{name}' at layer '{place.name}' holds NaN or infinite values; "
+                        f"{name}: the map of task '{key}' at layer '{place.name}' holds NaN or infinite values; "
                         "are the model's weights and outputs finite?"
                     )
-                pieces.setdefault(name, []).append(attribution.detach())
-        return {name: torch.cat(parts).contiguous() for name, parts in pieces.items()}
+                pieces.setdefault(key, []).append(attribution.detach())
+        return {key: torch.cat(parts).contiguous() for key, parts in pieces.items()}
 
-    named = guarded(model, joined.device, maps)
-    if task is not None:
-        return named[task]
-    return named[SINGLE] if list(named) == [SINGLE] else named
+    return guarded(model, joined.device, maps)
 
 
 def make_layer_method(name: str, options: Mapping[str, Any]) -> LayerMethod:

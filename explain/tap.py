@@ -136,7 +136,7 @@ def at_layer(
 
     Args:
         scorer: of the model.
-        inputs: [n B, *S].
+        inputs: [n B, *S]; gradients with respect to them are those past the layer.
         layer: the layer.
         value: [n B, *L], what to put in the place of the layer's output.
     """
@@ -157,24 +157,46 @@ def at_layer(
         return leaf.clone()
 
     with tapped(layer, change):
-        columns = scorer.columns(inputs.detach())
+        columns = scorer.columns(inputs)
     return columns, found[0]
 
 
-def layer_gradients(scorer: Scorer, columns: Sequence[Tensor], leaf: Tensor, layer: Layer) -> list[Tensor]:
-    """The gradient of each column's sum with respect to the layer's output: K tensors like it."""
-    last, gradients = len(columns) - 1, []
+def layer_gradients(
+    scorer: Scorer,
+    columns: Sequence[Tensor],
+    leaf: Tensor,
+    layer: Layer,
+    inputs: Tensor | None = None,
+    *,
+    keep: bool = False,
+) -> tuple[list[Tensor], list[Tensor | None]]:
+    """The gradients of each column's sum with respect to the layer's output, and to ``inputs`` past the layer.
+
+    Args:
+        scorer: of the model.
+        columns: its scores.
+        leaf: the layer's output.
+        layer: for messages.
+        inputs: what was put in.
+        keep: whether the graph is used again.
+
+    Returns:
+        K tensors like ``leaf``; K tensors like ``inputs``, None where nothing passes by.
+    """
+    last, own, past = len(columns) - 1, [], []
+    of = [leaf] if inputs is None else [leaf, inputs]
     for k, (task, column) in enumerate(zip(scorer.tasks, columns, strict=True)):
-        gradient = None
+        found: Sequence[Tensor | None] = [None]
         if column.requires_grad:
-            gradient = torch.autograd.grad(column.sum(), leaf, retain_graph=k < last, allow_unused=True)[0]
-        if gradient is None:
+            found = torch.autograd.grad(column.sum(), of, retain_graph=keep or k < last, allow_unused=True)
+        if found[0] is None:
             raise ValueError(
                 f"task '{task}' does not depend on layer '{layer.name}' through differentiable operations; give "
                 "task= a task that uses it, or layer= another layer"
             )
-        gradients.append(gradient)
-    return gradients
+        own.append(found[0])
+        past.append(found[-1] if inputs is not None else None)
+    return own, past
 
 
 def check_rows(scorer: Scorer, inputs: Tensor, layer: Layer) -> None:

@@ -253,6 +253,14 @@ class Broken(Fixed):
         raise KeyError("mine")
 
 
+def test_examples_of_another_shape(noise: Tensor) -> None:
+    """Units takes any width; a direction in seven units says nothing of six."""
+    wide = torch.cat([noise, noise], 1)[:, :7]
+    for inputs, concept, random in ((noise, wide, noise), (wide, noise, noise), (noise, noise, wide)):
+        with pytest.raises(ValueError, match="must have one shape"):
+            explain.tcav(Curved(), inputs[:5], {"c": concept[:20]}, "units", random=random[20:60])
+
+
 def call(x: Tensor, **changes: Any) -> Any:
     given = {
         "model": heads(), "inputs": x[:4], "concepts": {"c": x[4:14]}, "layer": "trunk.5", "random": x[14:], "runs": 2
