@@ -1,129 +1,68 @@
-"""Inputs of any kind for layers, token ids too, and what they are compared with."""
+"""What stands for "absent": a number, a tensor, or a baseline by name, as a tensor like the inputs."""
 
 from __future__ import annotations
-
-import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from explain.inputs import Inputs, Layout, lay_out
 from explain.names import unknown
 from explain.scorer import Scorer
 
-Baseline = float | Tensor | Sequence[float | Tensor | None] | Mapping[str, float | Tensor]
+Baseline = float | str | Tensor
+NAMED = ("zero", "mean", "blur")
+BLUR = 1 / 7  # standard deviation of the blur, as a fraction of each side
 
 
-def lay_out_any(inputs: Inputs) -> tuple[Layout, Tensor]:
-    """`lay_out`, also where no input is floating point (token ids): then [B, 0], and all go along unexplained.
-
-    >>> layout, joined = lay_out_any(torch.zeros(2, 5, dtype=torch.long))
-    >>> joined.shape, list(layout.fixed)
-    (torch.Size([2, 0]), ['0'])
-    """
-    if isinstance(inputs, Tensor):
-        if inputs.is_floating_point() or inputs.dim() == 0 or not len(inputs):
-            return lay_out(inputs)
-        return lay_out_any((inputs,))
-    if isinstance(inputs, Mapping):
-        kind, parts = "dict", {str(name): part for name, part in inputs.items()}
-    elif isinstance(inputs, tuple | list):
-        kind, parts = "tuple", {str(index): part for index, part in enumerate(inputs)}
-    else:
-        return lay_out(inputs)
-    if not parts or not all(
-        isinstance(p, Tensor) and p.dim() and not p.is_floating_point() for p in parts.values()
-    ):
-        return lay_out(inputs)
-    first = next(iter(parts.values()))
-    # a stand-in float part lets `lay_out` check all the others
-    zeros = torch.zeros(len(first), 1, device=first.device)
-    lay_out({**parts, "": zeros})
-    return Layout(kind, (), (), (), parts, tuple(parts)), zeros[:, :0]
-
-
-def at_baseline(baseline: Baseline | None, scorer: Scorer, inputs: Tensor) -> tuple[Scorer, Tensor]:
-    """(a scorer whose fixed parts are the baseline's, the baseline [B, *S] of these rows).
+def expanded(name: str, baseline: Baseline, inputs: Tensor, scorer: Scorer) -> Tensor:
+    """The baseline of these rows, [B, *S].
 
     Args:
-        baseline: for a lone input a number, [*S] or [B, *S] of the whole batch; for several a dict by name or a
-            sequence in their order of such. What is left out (None) is 0 where it is floating point, else as it is.
-        scorer: after its first call.
-        inputs: these rows.
+        name: of the method, for messages.
+        baseline: a number; a tensor [*S], or [B, *S] for the whole batch; ``"zero"``; ``"mean"``, of each example (of
+            each channel of an image); or ``"blur"``, images through a Gaussian a seventh of their side wide.
+        inputs: [B, *S] of one micro-batch.
+        scorer: of the same rows.
     """
-    layout = scorer.layout
-    given = _by_name(baseline, layout)
-    if not layout.names and not given:
-        raise ValueError(
-            "token ids have no natural baseline; give baseline= an id (that of padding or of a mask), ids like the "
-            "inputs, or {input: these}"
-        )
-    parts = [
-        _expanded(name, given.get(name, 0.0), part, part.shape[1:], scorer)
-        for name, part in zip(layout.names, scorer.split(inputs), strict=True)
-    ]
-    fixed = dict(layout.fixed)
-    for name, part in layout.fixed.items():
-        if name in given:
-            fixed[name] = _ids(name, given[name], part)
-    moved = dataclasses.replace(scorer, layout=dataclasses.replace(layout, fixed=fixed))
-    return moved, scorer.join(parts) if parts else inputs
-
-
-def _by_name(baseline: Baseline | None, layout: Layout) -> dict[str, Any]:
-    if baseline is None:
-        return {}
-    if isinstance(baseline, Mapping):
-        for name in baseline:
-            if name not in layout.order:
-                raise unknown("input", name, layout.order)
-        return {name: value for name, value in baseline.items() if value is not None}
-    if isinstance(baseline, tuple | list):
-        if len(baseline) != len(layout.order):
-            raise ValueError(
-                f"baseline must have {len(layout.order)} entries, one an input, got {len(baseline)}"
-            )
-        return {name: value for name, value in zip(layout.order, baseline, strict=True) if value is not None}
-    if len(layout.order) > 1 and (isinstance(baseline, Tensor) or not layout.names):
-        raise ValueError(
-            f"the model takes {len(layout.order)} inputs; give baseline= a dict or tuple, one entry an input "
-            f"({', '.join(layout.order)})"
-        )
-    return dict.fromkeys(layout.names or layout.order, baseline)
-
-
-def _expanded(name: str, value: Any, part: Tensor, shape: torch.Size, scorer: Scorer) -> Tensor:
-    """The baseline of one float part, for these rows."""
-    own = f" of input '{name}'" if name else ""
-    if not isinstance(value, Tensor):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"the baseline{own} must be a number or a tensor, got {type(value).__name__}")
-        value = torch.tensor(float(value))
-    if not torch.isfinite(value).all():
-        raise ValueError(f"the baseline{own} holds NaN or infinite values")
-    value = value.detach().to(part)
-    if value.shape in (torch.Size([]), shape):
-        return value.expand_as(part)
-    if value.shape == (scorer.total, *shape):
-        return value[scorer.rows]
+    if isinstance(baseline, str):
+        return _named(name, baseline, inputs, scorer)
+    if not isinstance(baseline, Tensor):
+        return torch.full_like(inputs, float(baseline))
+    if not torch.isfinite(baseline).all():
+        raise ValueError(f"{name}: the baseline holds NaN or infinite values")
+    if baseline.shape == inputs.shape[1:]:
+        return baseline.to(inputs).expand_as(inputs)
+    if baseline.shape == (scorer.total, *inputs.shape[1:]):
+        return baseline.to(inputs)[scorer.rows]
     raise ValueError(
-        f"the baseline{own} must be a number, {list(shape)} or {[scorer.total, *shape]}, got {list(value.shape)}"
+        f"{name}: baseline must be a number, {', '.join(map(repr, NAMED))}, {list(inputs.shape[1:])} or "
+        f"{[scorer.total, *inputs.shape[1:]]}, got {list(baseline.shape)}"
     )
 
 
-def _ids(name: str, value: Any, part: Tensor) -> Tensor:
-    """The baseline of one part that is not float, for the whole batch."""
-    try:
-        value = torch.as_tensor(value, device=part.device)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"the baseline of input '{name}' must be a number or a tensor") from error
-    if value.is_floating_point():
-        raise TypeError(f"the baseline of input '{name}' must be {part.dtype} like it, got {value.dtype}")
-    if value.shape not in (torch.Size([]), part.shape[1:], part.shape):
-        raise ValueError(
-            f"the baseline of input '{name}' must be a number, {list(part.shape[1:])} or {list(part.shape)}, "
-            f"got {list(value.shape)}"
-        )
-    return value.to(part.dtype).expand_as(part)
+def _named(name: str, baseline: str, inputs: Tensor, scorer: Scorer) -> Tensor:
+    if baseline not in NAMED:
+        raise unknown(f"baseline of {name}", baseline, NAMED)
+    if baseline == "zero":
+        return torch.zeros_like(inputs)
+    parts = scorer.split(inputs)
+    if baseline == "mean":
+        return scorer.join([_mean(part) for part in parts])
+    if not any(part.dim() == 4 for part in parts):
+        raise ValueError(f"{name}: baseline 'blur' needs an image [B, C, H, W], got {list(inputs.shape)}")
+    return scorer.join([_blurred(part) if part.dim() == 4 else torch.zeros_like(part) for part in parts])
+
+
+def _mean(part: Tensor) -> Tensor:
+    """[B, F]: of the row; [B, L, D]: of the tokens; [B, C, *P]: of each channel."""
+    axes = (1,) if part.dim() < 4 else tuple(range(2, part.dim()))
+    return part.mean(dim=axes, keepdim=True).expand_as(part)
+
+
+def _blurred(images: Tensor) -> Tensor:
+    """Each side through a Gaussian, weights normalised at the border: two matrix products."""
+    matrices = []
+    for side in images.shape[2:]:
+        places = torch.arange(side, device=images.device, dtype=images.dtype)
+        weights = (-0.5 * ((places[:, None] - places) / (BLUR * side)).square()).exp()
+        matrices.append(weights / weights.sum(dim=1, keepdim=True))
+    return matrices[0] @ images @ matrices[1].T

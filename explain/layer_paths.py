@@ -8,8 +8,8 @@ import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
-from explain.baselines import Baseline, at_baseline
 from explain.batching import rows_at_once, stacked
+from explain.layer_inputs import Start, at_baseline
 from explain.refine import Integral, check_steps, refined
 from explain.scorer import Scorer
 from explain.tap import Layer, at_layer, layer_gradients
@@ -27,15 +27,15 @@ class LayerIntegratedGradients:
     ``steps`` backwards a task, as far as the layer.
 
     Args:
-        baseline: where the activation to start from is computed: a number, or a tensor like the inputs; ids where they
-            are ids; {input: these} where there are several. 0 for float inputs.
+        baseline: where the activation to start from is computed: a number, ``"mean"``, ``"blur"``, or a tensor like the
+            inputs; ids where they are ids; {input: these} where there are several. 0 for float inputs.
         layer_baseline: the activation to start from itself, instead: a number, or a tensor [*L].
         steps: points on the line to begin with.
         max_steps: points at most.
         tolerance: the largest gap, as a fraction of the sum of the map's absolute values; inf: no check.
     """
 
-    baseline: Baseline | None = None
+    baseline: Start | None = None
     layer_baseline: float | Tensor | None = None
     steps: int = 32
     max_steps: int = 1024
@@ -50,7 +50,7 @@ class LayerIntegratedGradients:
         with torch.no_grad():
             columns, activation = at_layer(scorer, inputs, layer)
             if self.layer_baseline is None:
-                moved, base = at_baseline(self.baseline, scorer, inputs)
+                moved, base = at_baseline("integrated_gradients", self.baseline, scorer, inputs)
                 start = at_layer(moved, base, layer)[1].detach()
             else:
                 start = _of_layer(self.layer_baseline, activation, layer)
@@ -81,14 +81,14 @@ class LayerConductance:
     the layer; three times that where something passes by; more where it is refined.
 
     Args:
-        baseline: a number, or a tensor like the inputs, [*S] or [B, *S]; {input: these} where there are several.
+        baseline: a number, ``"mean"``, ``"blur"``, or a tensor [*S] or [B, *S]; {input: these} where there are several.
         steps: intervals on the line to begin with.
         max_steps: intervals at most.
         tolerance: the largest gap or change, as a fraction of the sum of the map's absolute values (for the gap, and of
             what passes by); inf: no check.
     """
 
-    baseline: Baseline = 0.0
+    baseline: Start = 0.0
     steps: int = 32
     max_steps: int = 1024
     tolerance: float = 0.01
@@ -102,7 +102,7 @@ class LayerConductance:
                 "conductance needs a path in the inputs, and between token ids there is none; give method="
                 "'integrated_gradients' at the embedding layer, whose path lies in the layer"
             )
-        moved, base = at_baseline(self.baseline, scorer, inputs)
+        moved, base = at_baseline("conductance", self.baseline, scorer, inputs)
         for name, fixed in moved.layout.fixed.items():
             if fixed is not scorer.layout.fixed[name]:
                 raise ValueError(

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from explain.baselines import lay_out_any
 from explain.batching import micro_batches, rows_at_once
 from explain.guard import guarded
 from explain.inputs import Inputs, Layout
+from explain.layer_inputs import lay_out_any
 from explain.layer_paths import LayerConductance, LayerIntegratedGradients
 from explain.names import lookup, unknown
 from explain.outputs import SINGLE, unwrap

@@ -10,9 +10,9 @@ import torch
 from captum.attr._utils.approximation_methods import approximation_parameters
 from torch import Tensor, nn
 
-from explain.baselines import Baseline, at_baseline
 from explain.batching import stacked
 from explain.inputs import Inputs, lay_out
+from explain.layer_inputs import Start, at_baseline
 from explain.layers import run_layer_method
 from explain.outputs import SINGLE
 from explain.refine import Integral, check_steps, refined
@@ -28,7 +28,7 @@ class NeuronConductance:
     """The options of `neuron_conductance`, and its maps."""
 
     units: Units
-    baseline: Baseline = 0.0
+    baseline: Start = 0.0
     steps: int = 32
     max_steps: int = 1024
     tolerance: float = 0.01
@@ -37,7 +37,7 @@ class NeuronConductance:
         check_steps("neuron_conductance", self)
 
     def __call__(self, scorer: Scorer, inputs: Tensor, layer: Layer) -> list[Tensor]:
-        base = at_baseline(self.baseline, scorer, inputs)[1]
+        base = at_baseline("neuron_conductance", self.baseline, scorer, inputs)[1]
         with torch.no_grad():
             here, there = scorer(inputs), scorer(base)
 
@@ -56,7 +56,7 @@ def neuron_conductance(
     *,
     target: Target | Mapping[str, Target] = "predicted",
     score: str | Mapping[str, str] = "logit",
-    baseline: Baseline = 0.0,
+    baseline: Start = 0.0,
     steps: int = 32,
     max_steps: int = 1024,
     tolerance: float = 0.01,
@@ -85,7 +85,7 @@ def neuron_conductance(
         task: one task; None for all.
         target: as for `saliency`.
         score: as for `saliency`.
-        baseline: a number, or a tensor like the inputs, [*S] or [B, *S]; {input: these} where there are several.
+        baseline: a number, ``"mean"``, ``"blur"``, or a tensor [*S] or [B, *S]; {input: these} where there are several.
         steps: points on the line to begin with.
         max_steps: points at most.
         tolerance: the largest gap or change, as a fraction of the sum of the map's absolute values (for the gap, and of

@@ -210,7 +210,7 @@ WRONG: dict[str, tuple[Callable[[Heads, Tensor], Any], str]] = {
     "batch": (lambda m, x: explain.layer_attribution(m, x, "trunk", batch_size=0), "batch_size must be"),
     "baseline": (lambda m, x: explain.layer_attribution(m, x, "trunk", baseline=x[:2]), "baseline must be a number"),
     "NaN": (lambda m, x: explain.layer_attribution(m, x, "trunk", baseline=float("nan")), "holds NaN"),
-    "word": (lambda m, x: explain.layer_attribution(m, x, "trunk", baseline="zero"), "must be a number or a tensor"),
+    "word": (lambda m, x: explain.layer_attribution(m, x, "trunk", baseline="zer"), "did you mean 'zero'"),
     "name": (lambda m, x: explain.layer_attribution(m, x, "trunk", baseline={"x": 0}), "no input 'x'"),
     "both": (
         lambda m, x: explain.layer_attribution(
