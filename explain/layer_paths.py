@@ -32,7 +32,8 @@ class LayerIntegratedGradients:
         layer_baseline: the activation to start from itself, instead: a number, or a tensor [*L].
         steps: points on the line to begin with.
         max_steps: points at most.
-        tolerance: the largest gap, as a fraction of the sum of the map's absolute values; inf: no check.
+        tolerance: the largest gap, as a fraction of what the map must sum to, or of a tenth of the sum of its absolute
+            values where that is larger; inf: no check.
     """
 
     baseline: Start | None = None
@@ -84,8 +85,8 @@ class LayerConductance:
         baseline: a number, ``"mean"``, ``"blur"``, or a tensor [*S] or [B, *S]; {input: these} where there are several.
         steps: intervals on the line to begin with.
         max_steps: intervals at most.
-        tolerance: the largest gap or change, as a fraction of the sum of the map's absolute values (for the gap, and of
-            what passes by); inf: no check.
+        tolerance: the largest gap, as a fraction of score(x) - score(baseline), or of a tenth of the sum of absolute
+            values where that is larger; and the largest change, as a fraction of that sum; inf: no check.
     """
 
     baseline: Start = 0.0

@@ -88,8 +88,8 @@ def neuron_conductance(
         baseline: a number, ``"mean"``, ``"blur"``, or a tensor [*S] or [B, *S]; {input: these} where there are several.
         steps: points on the line to begin with.
         max_steps: points at most.
-        tolerance: the largest gap or change, as a fraction of the sum of the map's absolute values (for the gap, and of
-            what passes by); inf: no check.
+        tolerance: the largest gap, as a fraction of score(x) - score(baseline), or of a tenth of the sum of absolute
+            values where that is larger; and the largest change, as a fraction of that sum; inf: no check.
         call: as for `layer_attribution`.
         part: as for `layer_attribution`.
         batch_size: as for `saliency`.

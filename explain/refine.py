@@ -11,6 +11,10 @@ from torch import Tensor
 
 from explain.scorer import Scorer
 
+CANCELLING = (
+    10  # by how much the sum of absolute values may exceed the score's change before it counts for less
+)
+
 
 @dataclass(frozen=True)
 class Integral:
@@ -75,7 +79,9 @@ def refined(
     while options.tolerance < torch.inf:
         size = _size(found.maps)
         total = found.maps.reshape(*here.shape, -1).sum(2) + found.rest
-        gap, of = (total - (here - there)).abs(), size + found.rest.abs()
+        gap = (total - (here - there)).abs()
+        # large values that cancel must not excuse a sum that has nothing to do with the change
+        of = torch.maximum((here - there).abs(), (size + found.rest.abs()) / CANCELLING)
         off = ~(gap <= options.tolerance * of + noise)  # NaN counts as off
         restless = ~found.whole & ~(moved <= options.tolerance * size + noise)
         index = (off | restless).any(dim=1).nonzero()[:, 0]

@@ -179,6 +179,30 @@ def test_an_incomplete_map_is_refined_or_refused(method: str) -> None:
     assert float((wrong - 1).abs().max()) > 0.1  # what was refused above was wrong
 
 
+def test_large_values_that_cancel_do_not_excuse_a_sum_that_is_off(generator: torch.Generator) -> None:
+    """A score that depends on the direction of x alone, from 0: all its change lies at the very start of the path, which
+    few points see; gradients there are huge and cancel, so that the gap is small beside the sum of absolute values."""
+
+    class Direction(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Identity()
+            self.weight = torch.randn(400, generator=generator)
+
+        def forward(self, x: Tensor) -> Tensor:
+            units = self.layer(x)
+            return (units * self.weight).sum(1) / (units.square().sum(1) + 1e-9).sqrt()
+
+    model, x = Direction(), torch.randn(1, 400, generator=generator) * 3
+    options: dict[str, Any] = {"method": "integrated_gradients", "steps": 64, "max_steps": 64}
+    wrong = explain.layer_attribution(model, x, "layer", tolerance=float("inf"), **options)
+    gap = float((wrong.sum() - model(x)).abs())
+    assert gap > 0.5 * float(model(x).abs())
+    assert gap < 0.01 * float(wrong.abs().sum())
+    with pytest.raises(ValueError, match="misses its sum"):
+        explain.layer_attribution(model, x, "layer", **options)
+
+
 class Residual(nn.Module):
     """score = 2 x + x² of each input: the branch gives x², the rest passes by."""
 
