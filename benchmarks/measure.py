@@ -18,7 +18,7 @@ class Peak(TorchDispatchMode):
     """Within it, counts the storages that operations make (also those of a backward pass), as long as they live."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.now = self.most = 0
         self._known = weakref.WeakKeyDictionary[torch.UntypedStorage, int]()
 

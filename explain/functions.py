@@ -158,6 +158,12 @@ def argument(
     return args[place] if place < len(args) else kwargs.get(name, default)
 
 
+def quotient(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What is divided, and by what: ``x / y`` and ``2 / x`` (which is ``x.__rdiv__(2)``)."""
+    above, below = args[0], argument(args, kwargs, 1, "other")
+    return (below, above) if name == "rdiv" else (above, below)
+
+
 def classify(
     op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], active: Collection[int], aside: Collection[int]
 ) -> str:
@@ -188,9 +194,7 @@ def classify(
         case "bilinear":
             return _bilinear(op.name, args, kwargs, active, aside)
         case "divide":
-            above, below = (
-                (args[1], args[0]) if op.name == "rdiv" else (args[0], argument(args, kwargs, 1, "other"))
-            )
+            above, below = quotient(op.name, args, kwargs)
             if argument(args, kwargs, 2, "rounding_mode") is not None:
                 return "unknown"
             return "divide" if count(below, active) else "gate" if count((above, below), aside) else "scale"

@@ -133,6 +133,7 @@ def test_relu_under_every_name(name: str) -> None:
         (["gated"], F.glu),
         (["attention"], lambda x: F.scaled_dot_product_attention(x, x, x)),
         (["add"], lambda x: x + x.new_zeros(4) + torch.ones_like(x)),
+        (["scale"], lambda x: x * torch.ones(4).to(x) * torch.ones(1, 1, 4).expand_as(x)),
         (["unknown"], lambda x: torch.cdist(x, x)),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Attribution to layers against closed forms and against Captum, task by task."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -180,8 +181,8 @@ def test_an_incomplete_map_is_refined_or_refused(method: str) -> None:
 
 
 def test_large_values_that_cancel_do_not_excuse_a_sum_that_is_off(generator: torch.Generator) -> None:
-    """A score that depends on the direction of x alone, from 0: all its change lies at the very start of the path, which
-    few points see; gradients there are huge and cancel, so that the gap is small beside the sum of absolute values."""
+    """A score that depends on the direction of x alone, from 0: all its change lies at the very start of the path, and
+    few points see it; gradients there are huge and cancel, so that the gap is small beside the absolute values."""
 
     class Direction(nn.Module):
         def __init__(self) -> None:
