@@ -25,10 +25,18 @@ def expanded(name: str, baseline: Baseline, inputs: Tensor, scorer: Scorer) -> T
     """
     if isinstance(baseline, str):
         return _named(name, baseline, inputs, scorer)
-    if not isinstance(baseline, Tensor):
-        return torch.full_like(inputs, float(baseline))
+    try:
+        baseline = torch.as_tensor(
+            baseline, dtype=torch.float64 if isinstance(baseline, float) else None
+        ).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name}: baseline must be a number, a name or a tensor, got {type(baseline).__name__}"
+        ) from error
     if not torch.isfinite(baseline).all():
         raise ValueError(f"{name}: the baseline holds NaN or infinite values")
+    if baseline.dim() == 0:
+        return torch.full_like(inputs, float(baseline))
     if baseline.shape == inputs.shape[1:]:
         return baseline.to(inputs).expand_as(inputs)
     if baseline.shape == (scorer.total, *inputs.shape[1:]):
