@@ -10,7 +10,7 @@ from explain.metrics import METRICS
 from explain.neuron_paths import neuron_conductance
 from explain.neurons import neuron_attribution
 from explain.saliency import saliency
-from explain.sanity import data_randomisation, randomisation_curve, sanity
+from explain.sanity_checks import data_randomisation, randomisation_curve, sanity
 from explain.show import show, show_matrix
 from explain.targets import Region
 

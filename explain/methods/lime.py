@@ -9,9 +9,8 @@ from torch import Tensor
 
 from explain.baselines import Baseline
 from explain.batching import generator
-from explain.coalitions import Game, all_coalitions, over_features
+from explain.coalitions import Game, all_coalitions, check_size, over_features
 from explain.features import Features
-from explain.methods.kernel_shap import check_size
 from explain.scorer import Scorer
 
 
@@ -32,7 +31,8 @@ class Lime:
         features: what is one feature: "each", "grid", "superpixels", or ids; see `explain.features.named_features`.
         size: cells along each side of a grid, or superpixels an image.
         baseline: what stands for an absent feature: a number, [*S], [B, *S], "zero", "mean" or "blur".
-        divided: whether a feature's elements share its value; else each of them carries all of it, as in Captum.
+        divided: whether a feature's elements share its value, so that sums over a map are sums over features; if not,
+            each of them carries all of it, as in Captum.
     """
 
     samples: int | None = None
@@ -41,7 +41,7 @@ class Lime:
     features: Features = None
     size: int | None = None
     baseline: Baseline = 0.0
-    divided: bool = False
+    divided: bool = True
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 2:
