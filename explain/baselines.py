@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import isfinite
+from numbers import Real
+
 import torch
 from torch import Tensor
 
@@ -26,7 +29,7 @@ def expanded(name: str, baseline: Baseline, inputs: Tensor, scorer: Scorer) -> T
     if isinstance(baseline, str):
         return _named(name, baseline, inputs, scorer)
     if not isinstance(baseline, Tensor):
-        return torch.full_like(inputs, float(baseline))
+        return torch.full_like(inputs, _number(name, baseline))
     if not torch.isfinite(baseline).all():
         raise ValueError(f"{name}: the baseline holds NaN or infinite values")
     if baseline.shape == inputs.shape[1:]:
@@ -37,6 +40,16 @@ def expanded(name: str, baseline: Baseline, inputs: Tensor, scorer: Scorer) -> T
         f"{name}: baseline must be a number, {', '.join(map(repr, NAMED))}, {list(inputs.shape[1:])} or "
         f"{[scorer.total, *inputs.shape[1:]]}, got {list(baseline.shape)}"
     )
+
+
+def _number(name: str, baseline: object) -> float:
+    if isinstance(baseline, bool) or not isinstance(baseline, Real):
+        raise TypeError(
+            f"{name}: baseline must be a number, a name or a tensor, got {type(baseline).__name__}"
+        )
+    if not isfinite(baseline):
+        raise ValueError(f"{name}: baseline must be finite, got {baseline}")
+    return float(baseline)
 
 
 def _named(name: str, baseline: str, inputs: Tensor, scorer: Scorer) -> Tensor:

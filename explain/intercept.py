@@ -36,7 +36,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import disable_saved_tensors_hooks, saved_tensors_hooks
+from torch.autograd.graph import Node, disable_saved_tensors_hooks, saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from explain.functions import FUNCTIONS, ONLY_SHAPE, Op, argument, classify, tensors_in
@@ -144,6 +144,7 @@ class Intercept(TorchFunctionMode):
         self._names = {id(module): name for name, module in model.named_modules()}
         self._mark = object()
         self._leaf = torch.empty(0)
+        self.source: Node | None = None  # what made the inputs that the model gets
         self.dependent: set[str] = set()  # the tasks whose scores depend on the input; after `gradients`
         self._refused: dict[
             tuple[str, str], None
@@ -162,6 +163,7 @@ class Intercept(TorchFunctionMode):
         """
         self._leaf = inputs.detach().clone().requires_grad_()
         x = self._leaf.clone()  # the model may write into its input
+        self.source = x.grad_fn
         self._marked(x)
         try:
             saved: Any = disable_saved_tensors_hooks(CHECKPOINTED)

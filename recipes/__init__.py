@@ -6,6 +6,7 @@ RECIPES: dict[str, str] = {
     "multimnist": "does sharing a backbone help two digit tasks, does balancing, and does each head look at its own?",
     "balancers": "which way of balancing is worth its cost, against a tuned plain sum?",
     "balancers_toy": "from where does each way of balancing two losses reach their Pareto set?",
+    "attributions": "which attribution methods may be trusted on these models, by which measure?",
 }
 
 __all__ = ["RECIPES"]

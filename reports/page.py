@@ -13,6 +13,7 @@ from reports.figures import looks
 from reports.gallery import gallery
 from reports.reading import Run, read_runs
 from reports.tables import Experiment
+from reports.trust import trust
 from reports.verdict import findings
 from reports.wording import count
 
@@ -84,6 +85,7 @@ def render(runs: list[Run], title: str | None = None) -> str:
         "cost": sections.cost(experiment),
         "gallery": gallery(shown, classes),
         "localisation": sections.localisation(experiment),
+        "trust": trust(experiment),
         "mark": Markup(MARK),
         "count": count,
     }

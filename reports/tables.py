@@ -168,6 +168,15 @@ class Experiment:
         columns = ["method", "task", "metric", "region", "map", "value", "variant", "seed"]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
+    def direction(self, metric: str) -> bool:
+        """Whether more of an attribution metric is better, as the runs recorded it."""
+        for run in self.done:
+            own = select(run.scores, metric=metric)
+            own = own[(own["region"] == own["task"]) | (own["region"] == "")]
+            if len(own):
+                return str(own["higher_is_better"].iloc[0]) == "True"
+        return True
+
 
 def number(value: Any) -> float:
     """A number from JSON, where NaN and infinities are words; NaN for anything else.
