@@ -15,6 +15,7 @@ from explain.scorer import Scorer
 
 Single = float | str | Tensor
 Baseline = Single | Sequence[Single] | Mapping[str, Single]
+BaselineSet = float | Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 NAMED = ("zero", "mean", "blur")
 BLUR = 1 / 7  # standard deviation of the blur, as a fraction of each side
 
@@ -46,6 +47,34 @@ def expanded(name: str, baseline: Baseline, inputs: Tensor, scorer: Scorer) -> T
         return _one(name, baseline, inputs, scorer)
     given = _each(name, baseline, scorer.names)
     return scorer.join([_one(name, one, part, scorer) for one, part in zip(given, parts, strict=True)])
+
+
+def expanded_set(name: str, baselines: BaselineSet, inputs: Tensor, scorer: Scorer) -> Tensor:
+    """A set of baselines [N, *S], the same for every example, from a number, [N, *S], or one set for each input."""
+    if isinstance(baselines, float | int):
+        if not isfinite(baselines):
+            raise ValueError(f"{name}: baselines must be finite, got {baselines}")
+        return torch.full_like(inputs[:1], float(baselines))
+    if isinstance(baselines, Tensor):
+        return _set(name, baselines, inputs)
+    given = _each(name, baselines, scorer.names)
+    sets = [_set(name, one, part) for one, part in zip(given, scorer.split(inputs), strict=True)]
+    if len({len(one) for one in sets}) > 1:
+        raise ValueError(
+            f"{name}: the baselines of all inputs must be as many, got {[len(one) for one in sets]}"
+        )
+    return scorer.join(sets)
+
+
+def _set(name: str, baselines: Any, inputs: Tensor) -> Tensor:
+    shape = f"[N, {', '.join(map(str, inputs.shape[1:]))}]"
+    if not isinstance(baselines, Tensor):
+        raise TypeError(f"{name}: baselines must be a number or {shape}, got {type(baselines).__name__}")
+    if baselines.shape[1:] != inputs.shape[1:] or not len(baselines):
+        raise ValueError(f"{name}: baselines must be a number or {shape}, got {list(baselines.shape)}")
+    if not torch.isfinite(baselines).all():
+        raise ValueError(f"{name}: the baselines hold NaN or infinite values")
+    return baselines.to(inputs)
 
 
 def _each(name: str, baseline: Any, names: Sequence[str]) -> list[Any]:
