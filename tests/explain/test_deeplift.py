@@ -214,7 +214,9 @@ def test_what_has_no_rule_is_named() -> None:
         "dropout at random": lambda x: F.dropout(x, training=True),
         "einsum": lambda x: torch.einsum("bi,bi,bi->bi", x, x, x),
         "cumprod": lambda x: x.cumprod(1),
-        "pad_sequence in the model; _pack_padded_sequence": lambda x: nn.GRU(3, 4)(nn.utils.rnn.pack_sequence([x]))[1].expand(2, 1, 4),
+        "pad_sequence in the model; _pack_padded_sequence": lambda x: nn.GRU(3, 4)(
+            nn.utils.rnn.pack_sequence([x])
+        )[1].expand(2, 1, 4),
     }.items():
         with pytest.raises(ValueError, match=f"no rule for: {function}"):
             lifted(named, torch.ones(2, 3))
