@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from explain.inputs import lay_out
-from explain.methods.cam_layer import Layer, found
+from explain.methods.cam_layer import LayerOutput, found
 from explain.scorer import Scorer
 
 
@@ -20,7 +20,7 @@ def scorer_of(model: nn.Module, inputs: Any, task: str | None = None) -> tuple[S
     return Scorer(model.eval(), layout, task, total, "logit", slice(0, len(joined)), len(joined)), joined
 
 
-def chosen(model: nn.Module, inputs: Any, task: str | None = None, place: int = 0) -> Layer:
+def chosen(model: nn.Module, inputs: Any, task: str | None = None, place: int = 0) -> LayerOutput:
     scorer, joined = scorer_of(model, inputs, task)
     return found("grad_cam", scorer, joined, place)
 

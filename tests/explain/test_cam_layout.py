@@ -55,6 +55,9 @@ READ: dict[str, tuple[Reader, tuple[int, ...], MapLayout | str]] = {
     "as many tokens as channels": (
         reader((CONV, (2, 16, 4, 4)), (nn.LayerNorm(16), (2, 16, 16))), (2, 16, 16), "either side may count the patches"
     ),
+    "tokens or examples first": (
+        reader((nn.MultiheadAttention(8, 1), ()), (CONV, (2, 8, 1, 2))), (2, 2, 8), "either side may count the examples"
+    ),
     "two grids of as many": (
         reader((CONV, (2, 8, 4, 4)), (CONV, (2, 8, 2, 8)), (NORM, (2, 16, 8))), (2, 16, 8), "fit several grids"
     ),
