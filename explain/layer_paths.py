@@ -103,6 +103,10 @@ class LayerConductance:
                 "conductance needs a path in the inputs, and between token ids there is none; give method="
                 "'integrated_gradients' at the embedding layer, whose path lies in the layer"
             )
+        with torch.no_grad():
+            here = torch.stack(
+                at_layer(scorer, inputs, layer)[0], 1
+            )  # first: "predicted" means the prediction here
         moved, base = at_baseline("conductance", self.baseline, scorer, inputs)
         for name, fixed in moved.layout.fixed.items():
             if fixed is not scorer.layout.fixed[name]:
@@ -110,7 +114,7 @@ class LayerConductance:
                     f"conductance needs a path in the inputs, and input '{name}' has none; leave it out"
                 )
         with torch.no_grad():
-            here, there = scorer(inputs), scorer(base)
+            there = scorer(base)
 
         def integrate(of: Scorer, index: Tensor, steps: int) -> Integral:
             return _flow(of, inputs[index], layer, base[index], steps)

@@ -25,7 +25,7 @@ class LayerMethod(Protocol):
     """What a method for layers is: options, and a call that gives K signed maps of a layer."""
 
     def __call__(self, scorer: Scorer, inputs: Tensor, layer: Layer) -> list[Tensor]:
-        """K maps [B, *L], in the order of ``scorer.tasks``, which has been called on ``inputs``."""
+        """K maps [B, *L], in the order of ``scorer.tasks``; the first forward pass must be on ``inputs`` themselves."""
         ...
 
 
@@ -159,8 +159,6 @@ def run_layer_method(
         for rows in micro_batches(len(joined), batch_size or rows_at_once(joined.shape[1:])):
             scorer = Scorer(model, layout, task, target, score, rows, len(joined), progress)
             own = joined[rows].clone()
-            with torch.no_grad():
-                at_layer(scorer, own, place)  # "predicted" means the prediction here
             found = apply(scorer, own, place)
             if not rows.start:
                 check_rows(scorer, own, place)

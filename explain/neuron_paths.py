@@ -17,7 +17,7 @@ from explain.layers import run_layer_method
 from explain.outputs import SINGLE
 from explain.refine import Integral, check_steps, refined
 from explain.scorer import Scorer
-from explain.tap import Layer, layer_gradients, tapped
+from explain.tap import Layer, at_layer, layer_gradients, tapped
 from explain.targets import Target
 
 Units = int | Sequence[int] | Tensor
@@ -37,9 +37,12 @@ class NeuronConductance:
         check_steps("neuron_conductance", self)
 
     def __call__(self, scorer: Scorer, inputs: Tensor, layer: Layer) -> list[Tensor]:
-        base = at_baseline("neuron_conductance", self.baseline, scorer, inputs)[1]
         with torch.no_grad():
-            here, there = scorer(inputs), scorer(base)
+            here = torch.stack(
+                at_layer(scorer, inputs, layer)[0], 1
+            )  # first: "predicted" means the prediction here
+            base = at_baseline("neuron_conductance", self.baseline, scorer, inputs)[1]
+            there = scorer(base)
 
         def integrate(of: Scorer, index: Tensor, steps: int) -> Integral:
             return _through(of, inputs[index], layer, base[index], steps, self.units)

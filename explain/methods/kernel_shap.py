@@ -13,6 +13,7 @@ from explain.baselines import Baseline
 from explain.batching import generator
 from explain.coalitions import Game, check_efficiency, check_size, over_features
 from explain.features import Features
+from explain.options import check_count, check_positive
 from explain.scorer import Scorer
 
 
@@ -45,10 +46,9 @@ class KernelShap:
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
-        if self.samples is not None and self.samples < 2:
-            raise ValueError(f"kernel_shap: samples must be >= 2, got {self.samples}")
-        if not self.tolerance > 0:
-            raise ValueError(f"kernel_shap: tolerance must be > 0, got {self.tolerance}")
+        if self.samples is not None:
+            check_count("kernel_shap", "samples", self.samples, 2)
+        check_positive("kernel_shap", "tolerance", self.tolerance)
 
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         def solve(game: Game) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from explain.baselines import Baseline, expanded
 from explain.batching import stacked
 from explain.coalitions import check_repeatable
+from explain.options import check_count
 from explain.scorer import Scorer
 
 Sides = int | Sequence[int] | None
@@ -42,9 +43,9 @@ class Occlusion:
     def __post_init__(self) -> None:
         for name in ("window", "stride"):
             value = getattr(self, name)
-            for side in [] if value is None else [value] if isinstance(value, int) else value:
-                if side < 1:
-                    raise ValueError(f"occlusion: {name} must be >= 1, got {value}")
+            if value is not None:
+                for side in value if isinstance(value, tuple | list) else [value]:
+                    check_count("occlusion", name, side)
 
     @torch.no_grad()
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:

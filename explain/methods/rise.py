@@ -14,6 +14,7 @@ from explain.baselines import Baseline, expanded
 from explain.batching import generator, stacked
 from explain.coalitions import check_repeatable
 from explain.features import thin
+from explain.options import check_count
 from explain.scorer import Scorer
 
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -46,9 +47,8 @@ class Rise:
 
     def __post_init__(self) -> None:
         for name in ("samples", "cells"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"rise: {name} must be >= 1, got {getattr(self, name)}")
-        if not 0 < self.p < 1:
+            check_count("rise", name, getattr(self, name))
+        if not (isinstance(self.p, float) and 0 < self.p < 1):
             raise ValueError(f"rise: p must be between 0 and 1, got {self.p}")
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from explain.baselines import Baseline
 from explain.batching import generator
 from explain.coalitions import Game, all_coalitions, check_efficiency, over_features
 from explain.features import Features
+from explain.options import check_count, check_positive
 from explain.scorer import Scorer
 
 
@@ -45,10 +46,8 @@ class ShapleySampling:
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
-        if self.permutations < 1:
-            raise ValueError(f"shapley_sampling: permutations must be >= 1, got {self.permutations}")
-        if not self.tolerance > 0:
-            raise ValueError(f"shapley_sampling: tolerance must be > 0, got {self.tolerance}")
+        check_count("shapley_sampling", "permutations", self.permutations)
+        check_positive("shapley_sampling", "tolerance", self.tolerance)
 
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         def solve(game: Game) -> Tensor:
