@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from explain.baselines import Baseline, expanded
 from explain.batching import noise_like, rows_at_once
 from explain.between.passes import checked_call
 from explain.guard import guarded
 from explain.inputs import Inputs, lay_out
-from explain.metrics.baselines import Baseline, expanded
 from explain.metrics.curves import absent_scores, removal_curve
 from explain.metrics.features import features_of
 from explain.metrics.given import blank, checked_maps
