@@ -143,7 +143,7 @@ def _grid(part: Tensor, sides: torch.Size, cells: int) -> Named:
 
 
 def _superpixels(part: Tensor, segments: int) -> Named:
-    """SLIC on each image by itself, stretched to 0..1; in Lab where there are three channels."""
+    """SLICO on each image by itself, stretched to 0..1; in Lab where there are three channels."""
     from skimage.segmentation import slic
 
     found = []
@@ -155,7 +155,8 @@ def _superpixels(part: Tensor, segments: int) -> Named:
         labels = slic(
             picture,
             n_segments=segments,
-            compactness=10.0 if colour else 0.1,  # in the units of Lab, and of a grey value in 0..1
+            compactness=0.1,  # to begin with (a larger one cuts grey images into squares); then each superpixel's own:
+            slic_zero=True,  # a fixed one leaves noise in one piece
             convert2lab=colour,
             start_label=0,
             channel_axis=None if picture.ndim == 2 else -1,

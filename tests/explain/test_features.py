@@ -91,21 +91,32 @@ def test_several_inputs(method: str, kind: str, generator: torch.Generator) -> N
         torch.testing.assert_close(first, pixels.expand_as(image), rtol=1e-4, atol=1e-4)
 
 
-def test_superpixels_follow_the_image(model: Heads) -> None:
-    """Two flat halves, cut where they meet; each image has its own."""
-    x = torch.zeros(2, 3, 12, 12)
-    x[0, :, :, 5:], x[1, :, 3:] = 1.0, 1.0
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_superpixels_follow_the_image(channels: int) -> None:
+    """A bright disc off the cells of any grid; each image has its own features, none both in and outside."""
+    y, x = torch.arange(24)[:, None], torch.arange(24)
+    discs = torch.stack([(y - 11) ** 2 + (x - at) ** 2 < 50 for at in (9, 14)])[:, None]
+    images = discs.float().expand(2, channels, 24, 24)
 
-    class First(nn.Module):
+    class Sum(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.flatten(1).sum(1)
 
-    found = explain.saliency(First(), x, method="feature_ablation", features="superpixels", size=4)
-    for i in range(2):
-        dark, light = found[i][x[i] == 0], found[i][x[i] == 1]
-        assert (dark == 0).all()
-        assert (light > 0).all()
-        assert len(found[i].unique()) > 1
+    found = explain.saliency(
+        Sum(), images, method="feature_ablation", features="superpixels", size=16, divided=True
+    )
+    assert (found * discs).sum() / found.sum() > 0.97
+    grid = explain.saliency(Sum(), images, method="feature_ablation", size=4, divided=True)
+    assert (grid * discs).sum() / grid.sum() < 0.9
+
+
+def test_noise_has_as_many_superpixels_as_asked(generator: torch.Generator) -> None:
+    """With a fixed compactness all of it is one piece, and a map is one number."""
+    x = torch.rand(2, 3, 36, 36, generator=generator)
+    maps = explain.saliency(
+        nn.Flatten(), x, method="feature_ablation", features="superpixels", target=lambda o: o.sum(1)
+    )
+    assert all(40 <= len(image.unique()) <= 60 for image in maps)
 
 
 def test_flat_and_grey_images_have_superpixels() -> None:
