@@ -391,3 +391,12 @@ def test_mistakes_are_named(model: Heads, images: Tensor) -> None:
     fails("edges needs an image", model=nn.Linear(8, 2), inputs=flat, maps=flat, controls=["edges"])
     ids = torch.arange(128).reshape(2, 8, 8)
     fails("road needs features that hold all channels of a pixel", metrics="road", features=ids)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_scores(model: Heads, images: Tensor) -> None:
+    maps = explain.saliency(model, images)  # stay on the CPU
+    here = explain.evaluate(model, images, maps, metrics=list(FEW), options=FEW, seed=1)
+    there = explain.evaluate(model.cuda(), images.cuda(), maps, metrics=list(FEW), options=FEW, seed=1)
+    left, right = pivot(here), pivot(there)
+    assert left.to_numpy() == pytest.approx(right.to_numpy(), rel=1e-3, abs=1e-4, nan_ok=True)
