@@ -13,8 +13,9 @@ divide              divided by an activation
 relu, clipped_relu  ReLU under any name, and ReLU with an upper bound (ReLU6)
 elementwise         every other function of single elements
 max, maximum        max pooling and maxima; the larger of two tensors
-softmax, norm, attention, gated, moment, logsumexp   softmax and its logarithm; layer, group, instance and RMS norm;
-                    scaled dot products; GLU; norms, variances; each can be taken apart (`explain.parts`)
+softmax, norm, attention, gated, recurrent, moment, logsumexp
+                    softmax and its logarithm; layer, group, instance and RMS norm; scaled dot products; GLU; LSTM and
+                    its like; norms and variances; each can be taken apart (`explain.parts`)
 batch_norm          with running statistics: affine.   ``batch_statistics``: the batch's own, which mix examples
 dropout             switched off.   ``random``: switched on
 select              moves elements, chosen by values of the input (x[scores.argmax()])
@@ -73,6 +74,7 @@ NAMES = {
     "batch_norm": "batch_norm",
     "attention": "scaled_dot_product_attention",
     "gated": "glu",
+    "recurrent": "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell",
     "moment": "norm vector_norm std var std_mean var_mean",
     "dropout": """
         dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout""",

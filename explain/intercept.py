@@ -168,7 +168,7 @@ class Intercept(TorchFunctionMode):
         try:
             saved: Any = disable_saved_tensors_hooks(CHECKPOINTED)
             if not keep:
-                saved = saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0))
+                saved = saved_tensors_hooks(lambda _: None, _gone)
             with _uncompiled(), saved, self:
                 return scorer.columns(x)
         except (ValueError, RuntimeError) as error:
@@ -370,3 +370,7 @@ def _body(func: FunctionType) -> FunctionType:
 
 def _no(*_: Any) -> bool:
     return False
+
+
+def _gone(_: Any) -> Tensor:
+    raise ValueError("the model takes gradients inside its forward pass, which cannot be followed here")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from explain.functions import quotient
 from explain.intercept import Call, Rule
+from explain.recurrent import recurrent
 
 
 def softmax(call: Call) -> Any:
@@ -170,5 +171,6 @@ PARTS: dict[str, Rule] = {
     "gated": gated,
     "attention": attention,
     "norm": normalised,
+    "recurrent": recurrent,
     "moment": moment,
 }

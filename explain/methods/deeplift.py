@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from explain.baselines import Baseline, expanded
+from explain.baselines import Baseline, BaselineSet, expanded, expanded_set
 from explain.batching import stacked
 from explain.intercept import Call, Intercept, Rule, passed
-from explain.methods.gradient_shap import baseline_set
 from explain.methods.multipliers import MULTIPLIERS
 from explain.parts import PARTS
 from explain.scorer import Scorer
@@ -148,11 +147,11 @@ class DeepLiftShap:
     Cost: N + 1 forwards, N backwards a task (an example alone takes several baselines in one pass).
 
     Args:
-        baselines: [N, *S]; or a number, for one.
+        baselines: [N, *S]; or a number, for one; for several inputs also a tuple or dict of [N, *S].
         tolerance: as for `DeepLift`.
     """
 
-    baselines: float | Tensor = 0.0
+    baselines: BaselineSet = 0.0
     tolerance: float = 0.001
 
     def __post_init__(self) -> None:
@@ -161,7 +160,7 @@ class DeepLiftShap:
 
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         del first, seed
-        baselines = baseline_set("deeplift_shap", self.baselines, inputs)
+        baselines = expanded_set("deeplift_shap", self.baselines, inputs, scorer)
         with torch.no_grad():
             scores = scorer(inputs)  # "predicted" means the prediction for one copy of the inputs
         maps = [torch.zeros_like(inputs) for _ in scorer.tasks]

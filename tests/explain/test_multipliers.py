@@ -1,6 +1,7 @@
 """DeepLIFT's multipliers: by hand, by slow references, and their sum for every function there is a rule for."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -124,6 +125,30 @@ def test_layer_norm_by_a_slow_reference() -> None:
 # ---- everything adds up, exactly
 
 
+def layer(kind: type[nn.RNNBase], **options: Any) -> Callable[[Tensor], Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = kind(4, 3, **options).double().eval()
+
+    def forward(x: Tensor) -> Tensor:
+        x = x.reshape(len(x), 6, 4)
+        out, state = module(x if options.get("batch_first") else x.transpose(0, 1))
+        out = out if options.get("batch_first") else out.transpose(0, 1)
+        h, c = state if isinstance(state, tuple) else (state, state)
+        return (out * torch.arange(6)[:, None]).flatten(1) + (h + c).sum((0, 2))[:, None]
+
+    return forward
+
+
+def cells(x: Tensor) -> Tensor:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        one, other = nn.LSTMCell(4, 3).to(x), nn.GRUCell(3, 3).to(x)
+    h, c = one(x[:, :4])
+    h, c = one(x[:, 4:8], (h, c))
+    return other(h, c)
+
+
 def attention(x: Tensor, causal: bool = False, masked: bool = False) -> Tensor:
     mask = torch.tensor([[True, True, False], [True, False, True], [False, True, True]]) if masked else None
     x = x.reshape(len(x), 3, 8)
@@ -189,6 +214,11 @@ COMPLETE: dict[str, Callable[[Tensor], Tensor]] = {
     "maximum": lambda x: torch.maximum(x[:, :12], x[:, 12:]),
     "in place": lambda x: F.silu(x * 3, inplace=True).add_(x).mul_(x).relu_(),
     "a view written into": lambda x: torch.cat([x, x]).chunk(2)[0].clone().sigmoid_().mul_(x),
+    "LSTM": layer(nn.LSTM, batch_first=True, num_layers=2, bidirectional=True),
+    "GRU": layer(nn.GRU, bidirectional=True),
+    "RNN": layer(nn.RNN, batch_first=True, bias=False),
+    "RNN of ReLU": layer(nn.RNN, nonlinearity="relu", num_layers=2, dropout=0.5),
+    "cells": cells,
     "reused": lambda x: torch.relu(torch.relu(x - 0.5) * 3 - 1),
 }  # fmt: skip
 
