@@ -12,10 +12,10 @@ product             bilinear in two activations: x * y, attention's matmul, a co
 divide              divided by an activation
 relu, clipped_relu  ReLU under any name, and ReLU with an upper bound (ReLU6)
 elementwise         every other function of single elements
-max, maximum        max pooling and maxima; the larger of two tensors
-softmax, norm, attention, gated, recurrent, moment, logsumexp
+max, maximum, min   max pooling and maxima; the larger of two tensors; minima.   ``sorted``: other places by rank
+softmax, norm, attention, gated, recurrent, moment, similarity, logsumexp
                     softmax and its logarithm; layer, group, instance and RMS norm; scaled dot products; GLU; LSTM and
-                    its like; norms and variances; each can be taken apart (`explain.parts`)
+                    its like; norms and variances; cosines and distances: each can be taken apart (`explain.parts`)
 batch_norm          with running statistics: affine.   ``batch_statistics``: the batch's own, which mix examples
 dropout             switched off.   ``random``: switched on
 select              moves elements, chosen by values of the input (x[scores.argmax()])
@@ -48,8 +48,10 @@ NAMES = {
         index_add index_copy select_scatter slice_scatter atleast_1d atleast_2d atleast_3d meshgrid detach copy
         __setitem__ fill zero positive requires_grad adjoint im2col col2im block_diag as_strided""",
     "linear": """
-        mean sum cumsum diff neg negative trace avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
-        adaptive_avg_pool3d interpolate upsample upsample_bilinear upsample_nearest grid_sample affine_grid lerp""",
+        mean sum cumsum diff neg negative trace avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d
+        adaptive_avg_pool2d adaptive_avg_pool3d interpolate upsample upsample_bilinear upsample_nearest grid_sample
+        affine_grid lerp fft ifft fft2 ifft2 fftn ifftn rfft irfft rfft2 irfft2 rfftn irfftn fftshift ifftshift
+        view_as_real view_as_complex real imag""",
     "bilinear": """
         linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv_tbc convolution matmul mm
         bmm mv dot vdot inner outer ger einsum tensordot addmm addmv baddbmm addbmm bilinear mul multiply kron
@@ -68,6 +70,8 @@ NAMES = {
         max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d amax max maximum
         fmax max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d_with_indices
         adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices""",
+    "min": "amin min minimum fmin",
+    "sorted": "topk sort msort argsort kthvalue median nanmedian cummax cummin",
     "softmax": "softmax log_softmax",
     "logsumexp": "logsumexp",
     "norm": "layer_norm group_norm instance_norm rms_norm",
@@ -76,6 +80,7 @@ NAMES = {
     "gated": "glu",
     "recurrent": "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell",
     "moment": "norm vector_norm std var std_mean var_mean",
+    "similarity": "cosine_similarity pairwise_distance",
     "dropout": """
         dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout""",
     "constant": """
@@ -89,12 +94,13 @@ SAME = {  # another name for the same function
     "__idiv__": "div", "__rdiv__": "rdiv", "__rtruediv__": "rdiv", "clip": "clamp", "_threshold": "threshold",
     "expit": "sigmoid", "log_sigmoid": "logsigmoid", "absolute": "abs", "arctan": "atan", "__pow__": "pow",
     "__ipow__": "pow", "__rpow__": "rpow", "__matmul__": "matmul", "__rmatmul__": "rmatmul", "concat": "cat",
-    "concatenate": "cat", "ger": "outer", "vector_norm": "norm", "fmax": "maximum",
+    "concatenate": "cat", "ger": "outer", "vector_norm": "norm", "fmax": "maximum", "fmin": "minimum",
 }  # fmt: skip
 IN_PLACE = {"__iadd__", "__isub__", "__imul__", "__idiv__", "__itruediv__", "__ipow__", "__setitem__"}
 ONLY_FUNCTIONAL = {"batch_norm", "instance_norm"}  # torch's own have their arguments in another order
 SPACES: tuple[Any, ...] = (
     torch, torch.Tensor, torch._C.TensorBase, torch._C._VariableFunctions, F, torch._C._nn, torch.special, torch.linalg,
+    torch.fft,
 )  # fmt: skip
 
 
@@ -205,20 +211,19 @@ def classify(
         case "add":
             return "shift" if mixed else "add"
         case "linear":
-            moved = op.name in {"grid_sample", "affine_grid"} and count(args[1:], active) + count(
-                kwargs, active
-            )
+            moved = op.name in {"grid_sample", "affine_grid"} and count((args[1:], kwargs), active)
             blended = op.name == "lerp" and count(argument(args, kwargs, 2, "weight"), active)
             return "unknown" if moved or blended else "gate" if mixed else "linear"
         case "elementwise" if op.name == "rrelu" and argument(args, kwargs, 3, "training", False):
             return "random"
         case "elementwise":
-            return "gate" if mixed else "unknown" if several else _rectified(op.name, args, kwargs)
-        case "max" if not several and op.name in {"max", "maximum"} and not mixed:
-            other = argument(args, kwargs, 1, "other")
-            return "max" if not isinstance(other, Tensor) else "maximum" if other.any() else "relu"
-        case "max" if several and not mixed:
-            return "maximum"
+            odd = several or any(tensor.is_complex() for tensor in tensors_in(everything))
+            return "gate" if mixed else "unknown" if odd else _rectified(op.name, args, kwargs)
+        case "max" | "min" if not mixed and isinstance(argument(args, kwargs, 1, "other"), Tensor):
+            if several:
+                return "maximum" if op.kind == "max" else "min"
+            others = [tensor for tensor in tensors_in(everything) if id(tensor) not in active]
+            return "relu" if op.kind == "max" and not any(t.any() for t in others) else "elementwise"
         case "batch_norm" if argument(args, kwargs, 5, "training", False):
             return "batch_statistics"
         case "norm" if op.name == "instance_norm" and not argument(args, kwargs, 5, "use_input_stats", True):

@@ -48,6 +48,44 @@ def larger(call: Call) -> Any:
     return call.inside(parts, call.args[0], call.argument(1, "other"))
 
 
+def smaller(call: Call) -> Any:
+    """Minima, as maxima of what is negated."""
+    x, other = call.args[0], call.argument(1, "other")
+
+    def parts(x: Tensor) -> Any:
+        if isinstance(other, Tensor):
+            return -torch.maximum(-x, -other)
+        if call.name == "amin":
+            return -(-x).amax(call.argument(1, "dim", ()), call.argument(2, "keepdim", False))
+        if call.argument(1, "dim") is None:
+            return -(-x).max()
+        value, place = (-x).max(call.argument(1, "dim"), call.argument(2, "keepdim", False))
+        return torch.return_types.min((-value, place))
+
+    return call.inside(parts, x)
+
+
+def similarity(call: Call) -> Any:
+    """The cosine of two vectors, and their Euclidean distance."""
+    if call.name == "cosine_similarity":
+        dim, eps = call.argument(2, "dim", 1), call.argument(3, "eps", 1e-8)
+
+        def cosine(one: Tensor, other: Tensor) -> Tensor:
+            lengths = [(x * x).sum(dim).sqrt().clamp_min(eps) for x in (one, other)]
+            return (one * other).sum(dim) / (lengths[0] * lengths[1])
+
+        return call.inside(cosine, call.argument(0, "x1"), call.argument(1, "x2"))
+    if call.argument(2, "p", 2.0) != 2:
+        return call.refused()
+    eps, keep = call.argument(3, "eps", 1e-6), call.argument(4, "keepdim", False)
+
+    def distance(one: Tensor, other: Tensor) -> Tensor:
+        step = one - other + eps
+        return (step * step).sum(-1, keepdim=keep).sqrt()
+
+    return call.inside(distance, call.argument(0, "x1"), call.argument(1, "x2"))
+
+
 def gated(call: Call) -> Any:
     """GLU: one half times the sigmoid of the other."""
 
@@ -168,6 +206,8 @@ PARTS: dict[str, Rule] = {
     "softmax": softmax,
     "divide": divide,
     "maximum": larger,
+    "min": smaller,
+    "similarity": similarity,
     "gated": gated,
     "attention": attention,
     "norm": normalised,

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from explain.methods.cam_layout import EXPECTED, PREFIX, Kind, MapLayout, Reader, Shape, Unread
 from explain.methods.cam_trace import Node, Ran, Trace, between, hooked, image_asks, traced
-from explain.names import unknown
 from explain.scorer import Scorer
+from explain.tap import find_layer
 
 TOGETHER = 16  # layers whose gradients are looked at in one backward pass
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerOutput:
     """One layer's output in one forward pass, and the scores that came of it.
 
     Args:
@@ -45,21 +45,21 @@ def reader_of(scorer: Scorer, inputs: Tensor, place: int) -> Reader:
 
 def given(
     method: str, scorer: Scorer, inputs: Tensor, place: int, layer: str | nn.Module, layout: Kind | None
-) -> Layer:
+) -> LayerOutput:
     """The layer that the user names; no graph is built before it where the image is the only input.
 
     Raises:
         ValueError: no such layer, one that did not run or does not see the image, one that ran several times for the
             same scores, or whose output cannot be read as maps.
     """
-    name, module = _named(method, scorer.model, layer)
+    at = find_layer(scorer.model, layer)
+    name, module = at.name, at.module
     reader = reader_of(scorer, inputs, place)
     several = len(scorer.names) > 1
     starts: list[tuple[Tensor, Node]] = []  # a leaf for each time the layer ran, and the node that follows it
 
     def see(_name: str, ran: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
-        if isinstance(output, Tensor):
-            reader.hear(ran, tuple(output.shape))
+        reader.hear(ran, tuple(output.shape) if isinstance(output, Tensor) else ())
         if ran is not module:
             return None
         if not isinstance(output, Tensor):
@@ -90,24 +90,10 @@ def given(
     read = reader.read(tuple(output.shape), module, layout)
     if isinstance(read, Unread):
         raise ValueError(f"{method}: layer '{name}' {read.reason}")
-    return Layer(columns, name, output, read)
+    return LayerOutput(columns, name, output, read)
 
 
-def _named(method: str, model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
-    modules = dict(model.named_modules())
-    if isinstance(layer, str):
-        if layer not in modules:
-            raise unknown("layer", layer, [name for name in modules if name])
-        return layer, modules[layer]
-    if not isinstance(layer, nn.Module):
-        raise TypeError(f"{method}: layer must be a module or its name, got {type(layer).__name__}")
-    for name, module in modules.items():
-        if module is layer:
-            return name, layer
-    raise ValueError(f"{method}: layer {type(layer).__name__} is not a part of the model")
-
-
-def found(method: str, scorer: Scorer, inputs: Tensor, place: int) -> Layer:
+def found(method: str, scorer: Scorer, inputs: Tensor, place: int) -> LayerOutput:
     """The last layer with maps that all explained tasks use, from one forward pass.
 
     Raises:
@@ -128,7 +114,7 @@ def found(method: str, scorer: Scorer, inputs: Tensor, place: int) -> Layer:
     if chosen.output._version != chosen.version:  # changed in place after the layer: keep a copy this time
         trace = traced(scorer, inputs, place, copy=chosen.index)
         chosen = trace.ran[chosen.index]
-    return Layer(trace.columns, name, chosen.output, layout)
+    return LayerOutput(trace.columns, name, chosen.output, layout)
 
 
 def _usable(tasks: Sequence[str], trace: Trace) -> list[Ran]:
@@ -165,7 +151,7 @@ def _last(method: str, tasks: Sequence[str], usable: Sequence[Ran], reader: Read
         ):
             chosen, layout = one, read
     if unread is not None:
-        raise ValueError(f"{method}: layer '{unread[0].name}' {unread[1].reason} with layer=")
+        raise ValueError(f"{method}: layer '{unread[0].name}' {unread[1].reason} (a layout goes with layer=)")
     if chosen is None or layout is None:
         which = f"tasks {list(tasks)} share no layer" if len(tasks) > 1 else "the model has no layer"
         hint = "explain them one at a time with task=, or give layer=" if len(tasks) > 1 else "give layer="

@@ -89,9 +89,12 @@ class Reader:
     said: dict[Shape, set[Kind]] = field(default_factory=dict)
     grids: dict[tuple[int, int], None] = field(default_factory=dict)  # in order of execution
     widths: set[int] = field(default_factory=set)  # channels of tokens, as their normalisations say
+    turned: bool = False  # whether an attention took [N, B, C]
 
     def hear(self, module: nn.Module, shape: Shape) -> None:
-        """Take note of a module's output."""
+        """Take note of a module and its output's shape, () where it gives no tensor."""
+        if isinstance(module, nn.MultiheadAttention) and not module.batch_first:
+            self.turned = True
         if len(shape) == 3 and isinstance(module, nn.LayerNorm | nn.RMSNorm):
             self.widths.add(shape[2])
         kind = told(module, shape)
@@ -165,10 +168,14 @@ class Reader:
         largest = [sides for sides in grids if math.prod(sides) == most]
         if len(largest) > 1:
             return Unread(f"gives {list(shape)}, whose tokens fit several grids: {largest}", open=True)
-        turned = (
-            count in self.widths or not self.widths
-        )  # it may be channels before tokens, as inside an MLP-Mixer
-        if stated is None and turned and shape[2] in patches.values():
+        if stated is None and self.turned and count == self.batch:
+            return Unread(
+                f"gives {list(shape)}, of which either side may count the examples; give another batch_size",
+                open=True,
+            )
+        # channels before tokens, as inside an MLP-Mixer?
+        either = count in self.widths or not self.widths
+        if stated is None and either and shape[2] in patches.values():
             return Unread(
                 f"gives {list(shape)}, of which either side may count the patches; "
                 "if it is [B, N, C], say layout='tokens'",

@@ -327,7 +327,7 @@ def test_mistakes_are_named(method: str) -> None:
     for options, message in (
         ({"layout": "tokens"}, f"{method}: layout says how to read a layer's output; give layer="),
         ({"layout": "channel_last", "layer": LAYER}, "did you mean 'channels_last'"),
-        ({"layer": 5}, f"{method}: layer must be a module or its name, got int"),
+        ({"layer": 5}, "layer must be a module of the model or its name, got int"),
         ({"layer": "trunk.7"}, rf"{method}: layer 'trunk.7' gives \[2, 128\]; expected \[B, C, H, W\]"),
         ({"layer": LAYER, "layout": "tokens"}, "cannot be tokens"),
     ):

@@ -76,6 +76,7 @@ RELUS: dict[str, Callable[[Tensor], Tensor]] = {
     "threshold": lambda x: F.threshold(x, 0, 0),
     "nn.Threshold": nn.Threshold(0, 0, inplace=True),
     "maximum": lambda x: torch.maximum(x, torch.zeros(())),
+    "maximum of zero and it": lambda x: torch.maximum(torch.zeros(1), x),
     "max": lambda x: torch.max(x, torch.zeros_like(x)),
 }
 
@@ -125,6 +126,10 @@ def test_relu_under_every_name(name: str) -> None:
         (["max"], lambda x: x.amax(2)),
         (["max"], lambda x: x.max(2).values),
         (["scale", "maximum"], lambda x: torch.maximum(x, 2 * x)),
+        (["elementwise"], lambda x: torch.maximum(x, torch.ones(4))),
+        (["elementwise"], lambda x: torch.minimum(x, torch.zeros(4))),
+        (["scale", "min"], lambda x: torch.minimum(x, 2 * x)),
+        (["sorted"], lambda x: x.topk(2).values),
         (["softmax"], lambda x: F.softmax(x, dim=-1)),
         (["norm"], lambda x: F.layer_norm(x, (4,))),
         (["norm"], lambda x: F.instance_norm(x)),
