@@ -9,9 +9,10 @@ kind         what an instance offers                                       what 
 ``"method"`` ``__call__(subject, {task: [B, *S]}) -> {task: [B]}``         the model and a method that explains again
 ============ ============================================================= ===========================================
 
-Class attributes: ``kind``; ``higher_is_better``; ``range``, the lowest and the highest value there can be. A score that
-is not defined is NaN. A metric of the kind ``"model"`` gets every map at once, so that perturbations that do not depend
-on the map are scored once for all maps and tasks; ``subject`` is an `explain.metrics.subject.Subject`.
+Class attributes: ``kind``; ``higher_is_better``; ``range``, the lowest and the highest value there can be; where there
+is ``in_score_units``, the value is in the unit of the task's score, and the range is that of probabilities. A score
+that is not defined is NaN. A metric of the kind ``"model"`` gets every map at once, so that perturbations that do not
+depend on the map are scored once for all maps and tasks; ``subject`` is an `explain.metrics.subject.Subject`.
 """
 
 from __future__ import annotations

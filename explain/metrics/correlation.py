@@ -225,7 +225,11 @@ def _removal(subject: Subject, fraction: float) -> Perturb:
     def perturb(rows: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
         drawn = torch.stack([torch.rand(features.count, generator=g) for g in generators]).to(rows.device)
         drawn = drawn.where(there[rows], torch.inf)
-        gone = drawn <= drawn.sort(dim=1).values.gather(1, number[rows] - 1)
+        if len(features.counts) == 1:  # the same number for all: no need to sort
+            last = drawn.kthvalue(int(number[0]), dim=1, keepdim=True).values
+        else:
+            last = drawn.sort(dim=1).values.gather(1, number[rows] - 1)
+        gone = drawn <= last
         wide = features.spread(gone, rows)
         return torch.where(wide, subject.baseline[rows], subject.inputs[rows]), gone
 
