@@ -5,5 +5,6 @@ from explain.methods import METHODS
 from explain.metrics import METRICS
 from explain.saliency import saliency
 from explain.show import show
+from explain.targets import Region
 
-__all__ = ["METHODS", "METRICS", "evaluate", "saliency", "show"]
+__all__ = ["METHODS", "METRICS", "Region", "evaluate", "saliency", "show"]

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
-ROWS = 64  # examples a forward pass: more leave the cache of a CPU, and are slower there
+MOST, LEAST = 32, 4  # examples a forward pass: more leave the cache of a CPU, and are slower there
+VALUES = 2**19  # numbers in the inputs of a forward pass: large images in fewer at a time, for memory
+
+
+def rows_at_once(shape: torch.Size) -> int:
+    """How many examples of this shape [*S] go through a forward pass together: a number that depends on nothing else.
+
+    So memory does not grow with the number of examples, of steps or of windows.
+
+    >>> rows_at_once(torch.Size([1, 36, 36])), rows_at_once(torch.Size([3, 224, 224]))
+    (32, 4)
+    """
+    return max(LEAST, min(MOST, VALUES // max(1, prod(shape))))
 
 
 def micro_batches(total: int, rows: int) -> Iterator[slice]:
@@ -19,6 +32,28 @@ def micro_batches(total: int, rows: int) -> Iterator[slice]:
     """
     for start in range(0, total, rows):
         yield slice(start, min(start + rows, total))
+
+
+def stacked(total: int, inputs: Tensor) -> Iterator[range]:
+    """Which of ``total`` perturbed copies of ``inputs`` [B, *S] go through a forward pass together.
+
+    >>> list(stacked(5, torch.zeros(16, 3)))
+    [range(0, 2), range(2, 4), range(4, 5)]
+    """
+    together = max(1, rows_at_once(inputs.shape[1:]) // len(inputs))
+    for start in range(0, total, together):
+        yield range(start, min(start + together, total))
+
+
+def generator(seed: int, example: int, sample: int = 0) -> torch.Generator:
+    """A generator of its own for every (seed, example, sample), on the CPU.
+
+    >>> one, two = (torch.rand(1, generator=generator(0, example=5)) for _ in range(2))
+    >>> torch.equal(one, two)
+    True
+    """
+    state = np.random.SeedSequence((seed, example, sample)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 
 def noise_like(inputs: Tensor, seed: int, first: int, sample: int = 0) -> Tensor:
@@ -37,9 +72,8 @@ def noise_like(inputs: Tensor, seed: int, first: int, sample: int = 0) -> Tensor
     >>> bool((noise_like(two, 0, first=4)[1] == noise_like(one, 0, first=5)[0]).all())
     True
     """
-    drawn = []
-    for example in range(first, first + len(inputs)):
-        state = np.random.SeedSequence((seed, example, sample)).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
-        drawn.append(torch.randn(inputs.shape[1:], generator=generator))
+    drawn = [
+        torch.randn(inputs.shape[1:], generator=generator(seed, example, sample))
+        for example in range(first, first + len(inputs))
+    ]
     return torch.stack(drawn).to(inputs)

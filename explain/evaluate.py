@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from explain.batching import noise_like
+from explain.inputs import check_tensor
 from explain.metrics import GROUPS, METRICS
 from explain.names import lookup
 from explain.outputs import SINGLE
-from explain.saliency import check_inputs
 from explain.targets import Target
 
 COLUMNS = ["example", "task", "metric", "region", "map", "value", "higher_is_better"]
@@ -56,7 +56,7 @@ def evaluate(
     [1.0]
     """
     del model, target  # localisation needs neither; they are here for the metrics that do
-    check_inputs(inputs)
+    check_tensor("inputs", inputs)
     if isinstance(metrics, str):
         metrics = [metrics]
     names = [name for asked in metrics for name in GROUPS.get(asked, (asked,))]

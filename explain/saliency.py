@@ -9,46 +9,57 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from explain.batching import ROWS, micro_batches
-from explain.guard import untouched
+from explain.batching import micro_batches, rows_at_once
+from explain.guard import guarded
+from explain.inputs import Inputs, lay_out
 from explain.methods import METHODS, Method
 from explain.names import lookup, unknown
 from explain.outputs import SINGLE, unwrap
-from explain.targets import Scorer, Target
+from explain.scorer import Scorer
+from explain.targets import Target
 
 
 def saliency(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     task: str | None = None,
     *,
     method: str = "gradient",
     target: Target | Mapping[str, Target] = "predicted",
+    score: str | Mapping[str, str] = "logit",
     batch_size: int | None = None,
     seed: int = 0,
+    progress: bool = False,
     **options: Any,
 ) -> Any:
     """Signed maps of what each task looks at, all tasks from the same forward passes.
 
     The model runs in eval mode, in its own precision, whatever mode it is in; modes, gradients, hooks and random state
-    are afterwards as they were, also after an exception. `torch.compile` and DistributedDataParallel wrappers are
-    looked through.
+    are afterwards as they were, also after an exception. `torch.compile`, DataParallel and DistributedDataParallel
+    wrappers are looked through.
 
     Args:
-        model: a module whose output is a tensor, or a dict, tuple or list of tensors: one a task, [B], [B, 1] or
-            [B, C], or of any shape with a callable target. Tasks are named by the dict's keys, else "0", "1", ...
-        inputs: [B, *S], floating point and finite.
+        model: a module whose output is a tensor, or a dict, tuple, list or dataclass of tensors, also nested: one a
+            task, [B], [B, 1], [B, C] or dense. Tasks are named by keys and fields, else "0", "1", ..., joined by dots.
+        inputs: [B, *S], floating point and finite; or a tuple of such for ``model(*inputs)``, or a dict for
+            ``model(**inputs)``. Tensors of a tuple or dict that are not float (ids, masks) go along unexplained.
         task: one task; None for all.
         method: a name in `explain.METHODS`.
         target: what is explained of each task: ``"predicted"`` (the largest logit, or the value itself where there is
-            one value an example), a class, labels [B], or a callable ``output -> [B]`` that treats examples alike; or
-            {task: any of these}, where tasks left out are ``"predicted"``.
-        batch_size: examples a forward pass, 64 where None; it does not change the maps.
+            one value an example), a class, labels [B], an `explain.Region` of a dense output, or a callable
+            ``output -> [B]`` that treats examples alike; or {task: any of these}, where tasks left out are
+            ``"predicted"``.
+        score: what of the target: its ``"logit"``, its ``"probability"`` (softmax), its ``"margin"`` over the largest
+            other logit, or the ``"loss"`` (cross entropy; squared error where there is one value an example, whose true
+            values are then the target); or {task: one of these}.
+        batch_size: examples a micro-batch, 4 to 32 by the input's size where None; it does not change the maps.
         seed: of the methods that draw; each example has its own stream.
+        progress: a bar on standard error for methods of many passes.
         options: of the method: ``help(explain.METHODS[method])``.
 
     Returns:
-        [B, *S] where ``task`` is given or the model gives a lone tensor, else {task: [B, *S]} in the model's order.
+        Like ``inputs`` where ``task`` is given or the model gives a lone tensor, else {task: like inputs} in the
+        model's order. What is not explained of a tuple is None, of a dict left out.
 
     Raises:
         ValueError: unknown names (the nearest valid one is given), a target out of range, inputs that are empty or not
@@ -64,29 +75,34 @@ def saliency(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    if task is not None and not isinstance(task, str):
+        raise TypeError(f"task must be one name, or None for all tasks, got {task!r}")
     apply = make_method(method, options)
-    check_inputs(inputs)
+    layout, joined = lay_out(inputs)
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
     model = unwrap(model)
-    parts: dict[str, list[Tensor]] = {}
-    with untouched(model, inputs.device):
-        for rows in micro_batches(len(inputs), batch_size or ROWS):
-            scorer = Scorer(model, task, target, rows, len(inputs))
-            maps = apply(scorer, inputs[rows].detach().clone(), rows.start, seed)
-            for name, attribution in zip(scorer.tasks, maps, strict=True):
+
+    def maps() -> dict[str, Tensor]:
+        parts: dict[str, list[Tensor]] = {}
+        for rows in micro_batches(len(joined), batch_size or rows_at_once(joined.shape[1:])):
+            scorer = Scorer(model, layout, task, target, score, rows, len(joined), progress)
+            found = apply(scorer, joined[rows].clone(), rows.start, seed)
+            for name, attribution in zip(scorer.tasks, found, strict=True):
                 if not torch.isfinite(attribution).all():
                     raise ValueError(
                         f"{method}: the map of task '{name}' holds NaN or infinite values; "
                         "are the model's weights and outputs finite?"
                     )
                 parts.setdefault(name, []).append(attribution.detach())
-    joined = {name: torch.cat(pieces) for name, pieces in parts.items()}
+        return {name: torch.cat(pieces).contiguous() for name, pieces in parts.items()}
+
+    named = {name: layout.restore(m) for name, m in guarded(model, joined.device, maps).items()}
     if task is not None:
-        return joined[task]
-    return joined[SINGLE] if list(joined) == [SINGLE] else joined
+        return named[task]
+    return named[SINGLE] if list(named) == [SINGLE] else named
 
 
 def make_method(name: str, options: Mapping[str, Any]) -> Method:
@@ -105,26 +121,3 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
         return kind(**options)
     except TypeError as error:  # a value of another type than the option's, in the options' own checks
         raise TypeError(f"{name}: an option has a wrong type: {error}") from error
-
-
-def check_inputs(inputs: object) -> None:
-    """Raise unless ``inputs`` is a non-empty, finite float tensor [B, *S].
-
-    >>> check_inputs(torch.zeros(1, 2, dtype=torch.uint8))
-    Traceback (most recent call last):
-    TypeError: inputs must be floating point, got torch.uint8; give inputs.float(), or the embedded tokens
-    """
-    if not isinstance(inputs, Tensor):
-        raise TypeError(f"inputs must be one tensor [B, *S], got {type(inputs).__name__}")
-    if not inputs.is_floating_point():
-        raise TypeError(
-            f"inputs must be floating point, got {inputs.dtype}; give inputs.float(), or the embedded tokens"
-        )
-    if inputs.dim() < 2 or inputs.numel() == 0:
-        raise ValueError(f"inputs must be [B, *S] with at least one example, got {list(inputs.shape)}")
-    finite = torch.isfinite(inputs).flatten(1).all(1)
-    if not finite.all():
-        bad = (~finite).nonzero()[:, 0]
-        raise ValueError(
-            f"inputs hold NaN or infinite values in {len(bad)} examples, first example {int(bad[0])}"
-        )

@@ -1,166 +1,243 @@
 """What is explained: from a task's output to one score an example.
 
-A target is ``"predicted"``, a class, labels [B], or a callable ``output -> [B]``; `Scorer` turns the targets of K tasks
-into the columns of one [B, K] tensor, so that every method sees scores and no method knows tasks.
+A target is ``"predicted"``, a class, labels [B], a `Region` of a dense output, or a callable ``output -> [B]``; the
+score is the target's logit, probability, margin or loss. `resolve` makes one `Score` of them, so that no method knows
+tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from explain.names import unknown
-from explain.outputs import named_outputs
 
-Target = str | int | Sequence[int] | np.ndarray | Tensor | Callable[[Tensor], Tensor]
-Chosen = Tensor | Callable[[Tensor], Tensor] | None  # classes [B]; a score of the output; the output itself
+SCORES = ("logit", "probability", "margin", "loss")
 
 
-@dataclass
-class Scorer:
-    """The scores of K tasks for the examples ``rows`` of a batch of ``total``.
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The pixels of a dense output, [B, C, *P] or [B, *P], whose mean score is explained.
 
     Args:
-        model: the module to explain.
-        task: one task, or None for all.
-        target: one target for every task, or {task: target}.
-        rows: which examples of the whole batch are scored here, to pick their labels.
-        total: examples in the whole batch.
+        mask: bool [*P], or [B, *P] for the whole batch, at the output's resolution.
+        label: which channel of [B, C, *P]: one for all, labels [B], or ``"predicted"``, the largest channel at each
+            pixel; None where the output has one channel (a depth map).
 
-    ``"predicted"`` is resolved by the first outputs that are seen, which must be those of the inputs themselves.
+    >>> model = torch.nn.Conv2d(1, 2, 1)
+    >>> left = torch.zeros(4, 4, dtype=torch.bool).index_fill(1, torch.tensor([0, 1]), True)
+    >>> from explain import saliency
+    >>> saliency(model, torch.rand(3, 1, 4, 4), target=Region(left, label=1))[..., 2:].abs().max().item()
+    0.0
     """
 
-    model: nn.Module
-    task: str | None
-    target: Target | Mapping[str, Target]
-    rows: slice
-    total: int
-    chosen: dict[str, Chosen] = field(default_factory=dict)
+    mask: Tensor
+    label: int | str | Sequence[int] | np.ndarray | Tensor | None = None
 
-    @property
-    def tasks(self) -> list[str]:
-        """The K tasks, in the order of the columns; empty before the first call."""
-        return list(self.chosen)
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """Scores [n B, K] of inputs [n B, *S]: n perturbed copies of the batch, one after another."""
-        return torch.stack(self.columns(inputs), dim=1)
+Target = str | int | Sequence[int] | np.ndarray | Tensor | Region | Callable[[Tensor], Tensor]
 
-    def columns(self, inputs: Tensor) -> list[Tensor]:
-        """The same as K tensors [n B], each of which depends on its own task alone."""
-        try:
-            outputs = named_outputs(self.model(inputs))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"the model cannot take inputs {list(inputs.shape)} ({inputs.dtype}, {inputs.device}): {reason}"
-            ) from error
-        for task, output in outputs.items():
-            if output.dim() == 0 or len(output) != len(inputs):
-                raise ValueError(
-                    f"task '{task}' gives {list(output.shape)} for {len(inputs)} examples; expected [B, ...]"
-                )
-        if not self.chosen:
-            self.chosen = self._choose(outputs)
-        return [self._score(task, outputs[task]) for task in self.chosen]
 
-    def of(self, index: Tensor) -> Scorer:
-        """The same scores for some of the examples: ``index`` [b] into this scorer's rows; after the first call."""
-        part = {
-            task: chosen[index] if isinstance(chosen, Tensor) else chosen
-            for task, chosen in self.chosen.items()
-        }
-        return Scorer(self.model, self.task, self.target, self.rows, self.total, part)
+@dataclass(frozen=True, eq=False)
+class Score:
+    """A score of a task's output, resolved for the rows of a micro-batch.
 
-    def gradients(self, columns: Sequence[Tensor], of: Tensor) -> list[Tensor | None]:
-        """The gradient of each column's sum with respect to ``of``: K tensors like it, None where it is not reached."""
-        cut = [task for task, column in zip(self.tasks, columns, strict=True) if not column.requires_grad]
-        if cut:
-            raise ValueError(
-                f"the scores of {cut} do not depend on the input through differentiable operations "
-                "(argmax, detach, rounding or .item() on the way?)"
-            )
-        last = len(columns) - 1
-        return [
-            torch.autograd.grad(column.sum(), of, retain_graph=k < last, allow_unused=True)[0]
-            for k, column in enumerate(columns)
-        ]
+    Args:
+        function: ``(output [n, ...], *data) -> [n]``.
+        data: tensors [b, ...], a row for each example.
+        target: what to give as the target for the whole of these rows to get the same score again.
+    """
 
-    def _choose(self, outputs: Mapping[str, Tensor]) -> dict[str, Chosen]:
-        tasks = list(outputs)
-        if self.task is not None:
-            if self.task not in outputs:
-                raise unknown("task", self.task, outputs)
-            tasks = [self.task]
-        if isinstance(self.target, Mapping):
-            for name in self.target:
-                if name not in outputs:
-                    raise unknown("task", name, outputs)
-            targets = {task: self.target.get(task, "predicted") for task in tasks}
-        else:
-            targets = dict.fromkeys(tasks, self.target)
-        return {task: self._resolve(task, outputs[task], targets[task]) for task in tasks}
+    function: Callable[..., Tensor]
+    data: tuple[Tensor, ...] = ()
+    target: Any = None
 
-    def _resolve(self, task: str, output: Tensor, target: Any) -> Chosen:
-        predicted = isinstance(target, str) and target == "predicted"
-        if callable(target) and not isinstance(target, Tensor):
-            return target
-        if isinstance(target, str) and not predicted:
-            raise unknown("target", target, ["predicted"])
-        if output.dim() == 1 or (output.dim() == 2 and output.shape[1] == 1):
-            if not predicted:
-                raise ValueError(
-                    f"task '{task}' gives one value an example and takes no class target; "
-                    "leave target='predicted', or give a callable"
-                )
-            return None
-        if output.dim() != 2:
-            raise ValueError(
-                f"task '{task}' gives {list(output.shape)}; an output with more than [B, C] needs a callable "
-                "target, e.g. target=lambda output: output[:, 0].mean(dim=(1, 2))"
-            )
+    def __call__(self, output: Tensor) -> Tensor:
+        """Scores [n b] of n stacked copies of the rows."""
+        repeated = (d.repeat(len(output) // len(d), *[1] * (d.dim() - 1)) for d in self.data)
+        return self.function(output, *repeated)
+
+    def of(self, index: Tensor) -> Score:
+        """The same for some of the rows."""
+        target = self.target[index] if isinstance(self.target, Tensor) else self.target
+        return Score(self.function, tuple(d[index] for d in self.data), target)
+
+
+def resolve(task: str, output: Tensor, target: Any, score: str, rows: slice | Tensor, total: int) -> Score:
+    """The score of one task.
+
+    Args:
+        task: for messages.
+        output: of the clean inputs, [b, ...]: what is predicted is read from it, and the number of classes.
+        target: of the whole batch of ``total`` examples.
+        score: one of `SCORES`.
+        rows: which examples these are.
+    """
+    if score not in SCORES:
+        raise unknown("score", score, SCORES)
+    if isinstance(target, Region):
+        return _region(task, output, target, score, rows, total)
+    if callable(target) and not isinstance(target, Tensor):
+        if score != "logit":
+            raise ValueError(f"task '{task}': a callable target is the score itself; leave score='logit'")
+        return Score(_checked(task, target), target=target)
+    predicted = isinstance(target, str) and target == "predicted"
+    if isinstance(target, str) and not predicted:
+        raise unknown("target", target, ["predicted"])
+    if output.dim() == 1 or (output.dim() == 2 and output.shape[1] == 1):
+        return _value(task, output, target, predicted, score, rows, total)
+    if output.dim() != 2:
+        raise ValueError(
+            f"task '{task}' gives {list(output.shape)}; an output with more than [B, C] needs target="
+            "explain.Region(mask, label) or a callable, e.g. target=lambda output: output[:, 0].mean(dim=(1, 2))"
+        )
+    labels = output.detach().argmax(dim=1) if predicted else classes(task, output, target, rows, total)
+    return Score(lambda out, label: pick(out, label, score), (labels,), labels)
+
+
+def classes(task: str, output: Tensor, target: Any, rows: slice | Tensor, total: int) -> Tensor:
+    """Labels for these rows [b], checked: integers in the range of ``output`` [b, C, ...]."""
+    try:
+        labels = torch.as_tensor(target, device=output.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"task '{task}': target must be 'predicted', a class, labels [B], a Region or a callable, "
+            f"got {type(target).__name__}"
+        ) from error
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        hint = (
+            "; give a mask as explain.Region(mask, label)"
+            if labels.dtype == torch.bool and labels.dim() > 1
+            else ""
+        )
+        raise TypeError(f"task '{task}': a target class must be an integer, got {labels.dtype}{hint}")
+    labels = _one_each(task, labels, total)
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= output.shape[1]:
+        raise ValueError(
+            f"task '{task}': target classes must be in 0..{output.shape[1] - 1}, got {low}..{high}"
+        )
+    return labels[rows].long()
+
+
+def pick(output: Tensor, label: Tensor, score: str) -> Tensor:
+    """The score of one class [n, *P] of outputs [n, C, *P]; labels [n] or [n, *P].
+
+    logit: z_c. probability: softmax(z)_c. margin: z_c - max over the others. loss: -log softmax(z)_c.
+
+    >>> z, label = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([0])
+    >>> [round(pick(z, label, score).item(), 3) for score in SCORES]
+    [2.0, 0.665, 1.0, 0.408]
+    """
+    if label.dim() < output.dim() - 1:
+        label = label.reshape(-1, *[1] * (output.dim() - 2)).expand(len(output), *output.shape[2:])
+    label = label[:, None]
+    if score == "probability":
+        output = output.softmax(dim=1)
+    elif score == "loss":
+        output = -output.log_softmax(dim=1)
+    chosen = output.gather(1, label)[:, 0]
+    if score == "margin":
+        chosen = chosen - output.scatter(1, label, -torch.inf).amax(dim=1)
+    return chosen
+
+
+def _value(
+    task: str, output: Tensor, target: Any, predicted: bool, score: str, rows: slice | Tensor, total: int
+) -> Score:
+    """The score of a task with one value an example: the value, or its squared error."""
+    if score == "loss":
         if predicted:
-            return output.detach().argmax(dim=1)
-        return self._labels(task, output, target)
-
-    def _labels(self, task: str, output: Tensor, target: Any) -> Tensor:
-        """Labels for these rows [B], checked: integers in range, one for all or one an example."""
+            raise ValueError(f"task '{task}': score='loss' needs the true values [B] as its target")
         try:
-            labels = torch.as_tensor(target, device=output.device)
+            values = torch.as_tensor(target, device=output.device).to(output.dtype)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
-                f"task '{task}': target must be 'predicted', a class, labels [B] or a callable, "
-                f"got {type(target).__name__}"
+                f"task '{task}': score='loss' needs the true values [B] as its target, got {type(target).__name__}"
             ) from error
-        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-            raise TypeError(f"task '{task}': a target class must be an integer, got {labels.dtype}")
-        shape = list(labels.shape)
-        if labels.dim() == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.dim() == 0:
-            labels = labels.expand(self.total)
-        if labels.shape != (self.total,):
-            raise ValueError(f"task '{task}': target must be one class or [B] = [{self.total}], got {shape}")
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= output.shape[1]:
-            raise ValueError(
-                f"task '{task}': target classes must be in 0..{output.shape[1] - 1}, got {low}..{high}"
-            )
-        return labels[self.rows].long()
+        values = _one_each(task, values, total)[rows]
+        return Score(lambda out, value: (out.reshape(len(out)) - value).square(), (values,), values)
+    if score != "logit":
+        raise ValueError(
+            f"task '{task}' gives one value an example, which has no {score}; leave score='logit', or give a callable "
+            "target, e.g. target=lambda output: output.sigmoid().flatten()"
+        )
+    if not predicted:
+        raise ValueError(
+            f"task '{task}' gives one value an example and takes no class target; "
+            "leave target='predicted', or give a callable"
+        )
+    return Score(lambda out: out.reshape(len(out)), target="predicted")
 
-    def _score(self, task: str, output: Tensor) -> Tensor:
-        chosen = self.chosen[task]
-        if chosen is None:
-            return output.reshape(len(output))
-        if isinstance(chosen, Tensor):
-            return output.gather(1, chosen.repeat(len(output) // len(chosen))[:, None])[:, 0]
-        score = chosen(output)
-        if not isinstance(score, Tensor) or score.shape != output.shape[:1]:
-            got = list(score.shape) if isinstance(score, Tensor) else type(score).__name__
+
+def _region(task: str, output: Tensor, region: Region, score: str, rows: slice | Tensor, total: int) -> Score:
+    """The mean score over a region of a dense output."""
+    mask = region.mask
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or output.dim() < 2:
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(
+            f"task '{task}': a Region needs a bool mask and a dense output, got {got} and {list(output.shape)}"
+        )
+    channels = output.dim() > 3  # [B, C, H, W]; [B, H, W] has none
+    if region.label is None and channels and output.shape[1] > 1:
+        raise ValueError(
+            f"task '{task}' gives {list(output.shape)}; a Region of it needs label=, one of its "
+            f"{output.shape[1]} channels"
+        )
+    places = output.shape[2:] if channels or region.label is not None else output.shape[1:]
+    if mask.shape not in (places, (total, *places)):
+        raise ValueError(
+            f"task '{task}': the mask of a Region must be {list(places)} or {[total, *places]}, the resolution of the "
+            f"output {list(output.shape)}, got {list(mask.shape)}"
+        )
+    mask = mask.to(output.device).expand(total, *places)[rows]
+    empty = ~mask.flatten(1).any(dim=1)
+    if bool(empty.any()):
+        first = int(torch.arange(total)[rows][empty.cpu()][0])
+        raise ValueError(f"task '{task}': the mask of a Region is empty, first for example {first}")
+
+    def mean(values: Tensor, inside: Tensor) -> Tensor:
+        values = values.reshape(inside.shape) * inside
+        return values.flatten(1).sum(dim=1) / inside.flatten(1).sum(dim=1)
+
+    if region.label is None:
+        if score != "logit":
+            raise ValueError(f"task '{task}': score='{score}' needs a Region with a label")
+        return Score(mean, (mask,), region)
+    if isinstance(region.label, str):
+        if region.label != "predicted":
+            raise unknown("label of a Region", region.label, ["predicted"])
+        label = output.detach().argmax(dim=1)
+    else:
+        label = classes(task, output, region.label, rows, total)
+    return Score(lambda out, inside, which: mean(pick(out, which, score), inside), (mask, label), region)
+
+
+def _one_each(task: str, values: Tensor, total: int) -> Tensor:
+    """[total] from a number, [total] or [total, 1]."""
+    shape = list(values.shape)
+    if values.dim() == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.dim() == 0:
+        values = values.expand(total)
+    if values.shape != (total,):
+        raise ValueError(f"task '{task}': target must be one class or [B] = [{total}], got {shape}")
+    return values
+
+
+def _checked(task: str, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The user's callable, with its result checked."""
+
+    def score(output: Tensor) -> Tensor:
+        found = function(output)
+        if not isinstance(found, Tensor) or found.shape != output.shape[:1]:
+            got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(f"task '{task}': the target callable must give [B] = [{len(output)}], got {got}")
-        return score
+        return found
+
+    return score

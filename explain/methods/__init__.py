@@ -6,12 +6,14 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from explain.methods.controls import Image, Random
+from explain.methods.controls import Edges, Image, Random
 from explain.methods.grad_cam import GradCam
-from explain.methods.gradients import Gradient, InputTimesGradient, SmoothGrad
+from explain.methods.gradient_shap import GradientShap
+from explain.methods.gradients import Gradient, InputTimesGradient
 from explain.methods.integrated import IntegratedGradients
+from explain.methods.noise import SmoothGrad, SmoothGradSquared, VarGrad
 from explain.methods.occlusion import Occlusion
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 
 class Method(Protocol):
@@ -34,9 +36,13 @@ METHODS: dict[str, type[Any]] = {
     "input_x_gradient": InputTimesGradient,
     "integrated_gradients": IntegratedGradients,
     "smoothgrad": SmoothGrad,
+    "smoothgrad_squared": SmoothGradSquared,
+    "vargrad": VarGrad,
+    "gradient_shap": GradientShap,
     "occlusion": Occlusion,
     "grad_cam": GradCam,
     # controls
     "random": Random,
     "image": Image,
+    "edges": Edges,
 }

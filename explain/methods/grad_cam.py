@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from explain.names import unknown
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 AFTER = (  # what may follow a convolution without changing what its channels are
     nn.modules.batchnorm._BatchNorm,

@@ -8,9 +8,9 @@ import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
-from explain.batching import ROWS
+from explain.batching import rows_at_once
 from explain.methods.gradients import input_gradients
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def _integrate(scorer: Scorer, inputs: Tensor, baseline: Tensor, steps: int) -> 
         (inputs.detach(),) * tasks,
         baselines=(baseline,) * tasks,
         n_steps=steps,
-        internal_batch_size=max(ROWS, len(inputs)),
+        internal_batch_size=max(rows_at_once(inputs.shape[1:]), len(inputs)),
     )
     return torch.stack([m.detach() for m in maps], dim=1)
 

@@ -8,7 +8,7 @@ import torch
 from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
-from explain.targets import Scorer
+from explain.scorer import Scorer
 
 
 @dataclass(frozen=True, kw_only=True)

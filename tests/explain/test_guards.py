@@ -127,7 +127,7 @@ WRONG: dict[str, tuple[Callable[[Heads, Tensor], Any], str]] = {
     "callable shape": (lambda m, x: explain.saliency(m, x, "a", target=dense), r"must give \[B\] = \[3\]"),
     "detached": (lambda m, x: explain.saliency(m, x, "a", target=lambda o: o.detach()[:, 0]), "differentiable"),
     "integer inputs": (lambda m, x: explain.saliency(m, x.byte()), "must be floating point, got torch.uint8"),
-    "no tensor": (lambda m, x: explain.saliency(m, [x]), "one tensor"),
+    "no tensor": (lambda m, x: explain.saliency(m, "x"), "must be a tensor"),
     "empty": (lambda m, x: explain.saliency(m, x[:0]), "at least one example"),
     "NaN": (lambda m, x: explain.saliency(m, x.index_fill(0, torch.tensor([1]), torch.nan)), "first example 1"),
     "wrong shape": (lambda m, x: explain.saliency(m, x[:, :1]), r"cannot take inputs \[3, 1, 8, 8\]"),

@@ -119,6 +119,88 @@ def test_smoothgrad_is_the_mean_gradient_over_its_noise(model: Heads, images: Te
         torch.testing.assert_close(maps[task], reference, rtol=1e-4, atol=1e-5)
 
 
+def test_squared_and_variance_are_of_the_same_noise(model: Heads, images: Tensor) -> None:
+    """Slow references in float64: the gradient at each noisy copy, its mean square and its variance."""
+    from explain.batching import noise_like
+
+    model, images = model.double(), images.double()
+    spread = 0.15 * (images.flatten(1).amax(1) - images.flatten(1).amin(1)).reshape(4, 1, 1, 1)
+    noisy = [images + spread * noise_like(images, 2, 0, sample) for sample in range(40)]
+    for task in ("a", "b"):
+        each = torch.stack([captum("gradient", model, x, task, TARGETS[task]) for x in noisy])
+        for method, expected in {
+            "smoothgrad_squared": each.square().mean(0),
+            "vargrad": each.var(0, unbiased=False),
+        }.items():
+            found = explain.saliency(model, images, task, method=method, samples=40, seed=2, target=TARGETS)
+            torch.testing.assert_close(found, expected)
+
+
+def test_the_variance_of_a_constant_gradient_is_zero(generator: torch.Generator) -> None:
+    """E[g^2] - E[g]^2 in float32 gave +-7e-4 here, half of it negative."""
+    weight = 100 * torch.randn(1, 500, generator=generator)
+    model = nn.Linear(500, 1)
+    model.weight = nn.Parameter(weight)
+    found = explain.saliency(model, torch.randn(3, 500, generator=generator), method="vargrad", samples=50)
+    assert found.min() >= 0
+    assert found.max() <= 1e-8
+
+
+def test_gradient_shap_estimates_what_captum_estimates(model: Heads, images: Tensor) -> None:
+    """The mean over many draws of both, within five standard errors of Captum's; the same baselines."""
+    images, baselines = images[:2], 0.3 * torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    found = explain.saliency(
+        model,
+        images,
+        "a",
+        method="gradient_shap",
+        baselines=baselines,
+        samples=600,
+        target=TARGETS["a"][:2].tolist(),
+    )
+    head = Head(model.eval(), "a")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        means = torch.stack(
+            [
+                attr.GradientShap(head)
+                .attribute(images, baselines=baselines, n_samples=20, stdevs=0.0, target=TARGETS["a"][:2])
+                .detach()
+                for _ in range(30)
+            ]
+        )
+    error = means.std(0) / 30**0.5
+    assert ((found - means.mean(0)).abs() <= 6 * error + 1e-4).all()
+    assert (found - means.mean(0)).abs().max() < 0.1 * found.abs().max()
+
+
+def test_gradient_shap_is_exact_on_a_linear_model(generator: torch.Generator) -> None:
+    """w (x - mean of the drawn baselines), whose sum over features is complete for any draw of one baseline."""
+    found = explain.saliency(
+        Linear(), X, method="gradient_shap", baselines=MEAN[None], target={"left": 1}, samples=7
+    )
+    for task, w in W.items():
+        torch.testing.assert_close(found[task], w * (X - MEAN), rtol=1e-5, atol=1e-5)
+    many = torch.randn(5, 3, generator=generator)
+    alone = explain.saliency(Linear(), X[1:], "right", method="gradient_shap", baselines=many, samples=4000)
+    torch.testing.assert_close(alone, W["right"] * (X[1:] - many.mean(0)), atol=0.3, rtol=0)
+
+
+def test_edges_know_nothing_of_the_model(model: Heads, images: Tensor) -> None:
+    found = explain.saliency(model, images, method="edges")
+    x = nn.functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    across = (x[..., 2:] - x[..., :-2])[..., :-2, :] + 2 * (x[..., 2:] - x[..., :-2])[..., 1:-1, :]
+    across = across + (x[..., 2:] - x[..., :-2])[..., 2:, :]
+    down = (x[..., 2:, :] - x[..., :-2, :])[..., :-2] + 2 * (x[..., 2:, :] - x[..., :-2, :])[..., 1:-1]
+    down = down + (x[..., 2:, :] - x[..., :-2, :])[..., 2:]
+    for task in ("a", "b", "c"):
+        torch.testing.assert_close(
+            found[task], (across.square() + down.square()).sqrt(), rtol=1e-4, atol=1e-5
+        )
+    with pytest.raises(ValueError, match="edges needs an image"):
+        explain.saliency(Linear(), X, method="edges")
+
+
 # ---- one forward pass for all tasks
 
 
