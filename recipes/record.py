@@ -7,10 +7,14 @@ from typing import Any
 
 import pandas as pd
 import torch
+from scipy.stats import spearmanr
+from torch import Tensor
 
 import explain
 import mtl
 import reports
+
+EVALUATED = ["example", "task", "metric", "region", "map", "value", "higher_is_better"]
 
 
 def record_fit(
@@ -52,6 +56,21 @@ def record_fit(
         "selection": results[0].selection,
         "best_step": {task.name: r.best_step for r in results for task in r.model.tasks},
     }
+
+
+def map_correlations(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> pd.DataFrame:
+    """Spearman's correlation of two sets of maps {task: [N, C, H, W]}, signed and of absolute values (channels summed).
+
+    Rows as `explain.evaluate` gives them, of the metrics ``parameter_randomisation`` and
+    ``parameter_randomisation_absolute``.
+    """
+    rows = []
+    for task, maps in before.items():
+        for example, pair in enumerate(zip(maps.sum(dim=1).cpu(), after[task].sum(dim=1).cpu(), strict=True)):
+            for ending, values in (("", pair), ("_absolute", tuple(m.abs() for m in pair))):
+                value = spearmanr(*(m.flatten().numpy() for m in values)).statistic
+                rows.append((example, task, f"parameter_randomisation{ending}", "", "given", value, False))
+    return pd.DataFrame(rows, columns=EVALUATED)
 
 
 def record_explanations(

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import sections
+from reports import maps, sections
 from reports.figures import looks
 from reports.gallery import gallery
 from reports.reading import Run, read_runs
@@ -17,6 +17,14 @@ from reports.verdict import findings
 from reports.wording import count
 
 MARK = '<meta name="generator" content="candelabra report">'  # by this an older report of ours is known
+
+# sections that are left out, and named at the end, where there is nothing to show
+OPTIONAL = {
+    "learning": "learning curves",
+    "conflict": "gradient conflict",
+    "cost": "cost",
+    "localisation": "localisation",
+}
 
 
 def build(runs: str | Path, out: str | Path, *, title: str | None = None) -> Path:
@@ -84,9 +92,13 @@ def render(runs: list[Run], title: str | None = None) -> str:
         "cost": sections.cost(experiment),
         "gallery": gallery(shown, classes),
         "localisation": sections.localisation(experiment),
+        "map_scores": maps.map_scores(experiment),
         "mark": Markup(MARK),
         "count": count,
     }
+    content["absent"] = [
+        (name, content[key].missing) for key, name in OPTIONAL.items() if content[key].missing
+    ]
     # last: by now every file of every run was read, and its problems are known
     content["runs"], content["facts"] = sections.provenance(runs)
     environment = Environment(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.reading import Run
+from reports.reading import SCORE_COLUMNS, Run
 from reports.statistics import Estimate, mean_interval, relative_gain, welch
 
 
@@ -162,10 +162,10 @@ class Experiment:
         for run in self.done:
             scores = run.scores
             if len(scores):
-                keys = ["method", "task", "metric", "region", "map"]
+                keys = ["method", "task", "metric", "region", "map", "higher_is_better"]
                 mean = scores.groupby(keys, sort=False)["value"].mean().reset_index()
                 frames.append(mean.assign(variant=run.variant, seed=run.seed))
-        columns = ["method", "task", "metric", "region", "map", "value", "variant", "seed"]
+        columns = [*SCORE_COLUMNS[1:], "variant", "seed"]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 

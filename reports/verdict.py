@@ -10,6 +10,15 @@ from reports.statistics import Estimate, difference, holm, mean_interval
 from reports.tables import Experiment, by_seed, select
 from reports.wording import count, figure, interval, joined, p_value
 
+RANDOMISED = (
+    "parameter_randomisation",
+    "parameter_randomisation_absolute",
+)  # metrics: of signed and absolute maps
+APART, ALIKE = (
+    0.5,
+    0.8,
+)  # correlations: up to the one it is another map, above the other it has hardly changed
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -21,7 +30,7 @@ class Finding:
 
 
 def findings(experiment: Experiment) -> list[Finding]:
-    """What the runs say about sharing, balancing, and where each task looks; nothing that no finished run supports."""
+    """What the runs say about sharing, balancing, and the maps; nothing that no finished run supports."""
     if not experiment.done:
         return [Finding("No result", "No run finished; see the runs at the end of this page.", "bad")]
     return [
@@ -29,6 +38,7 @@ def findings(experiment: Experiment) -> list[Finding]:
         *_sharing(experiment),
         *_balancing(experiment),
         *_evidence(experiment),
+        *_learned(experiment),
     ]
 
 
@@ -180,6 +190,28 @@ def _judged(
         -1: "The image itself has more of its brightness there: the map is spread wider than the ink.",
     }[above_image.sign]
     return heading, f"{text}. {image}", "good"
+
+
+def _learned(experiment: Experiment) -> list[Finding]:
+    """For each method: whether the maps become others when the weights are random (Adebayo et al. 2018)."""
+    frame = experiment.localisation()
+    found = []
+    for method in dict.fromkeys(select(frame, metric=RANDOMISED[0])["method"]):
+        part = select(frame, method=method, map="given")
+        signed, absolute = (_mean(_over_tasks(select(part, metric=name))) for name in RANDOMISED)
+        judged = absolute if absolute.n else signed
+        text = f"Rank correlation with the maps of random weights: {interval(signed, 'cosine')}"
+        text += f", of absolute values {interval(absolute, 'cosine')}." if absolute.n else "."
+        if not judged.has_interval:
+            found.append(Finding(f"{method}: one seed, no conclusion", text, "open"))
+        elif judged.high <= APART:
+            found.append(Finding(f"{method}: shows what the model has learned", text, "good"))
+        elif judged.low > ALIKE:
+            told = f"{text} What it shows is in the input or the architecture, not in the weights."
+            found.append(Finding(f"{method}: hardly depends on the weights", told, "bad"))
+        else:
+            found.append(Finding(f"{method}: keeps much of itself with random weights", text, "open"))
+    return found
 
 
 def _over_tasks(frame: pd.DataFrame) -> dict[int, float]:
