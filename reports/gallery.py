@@ -119,9 +119,7 @@ def _card(
 ) -> Card:
     rows = []
     for run, maps in parts:
-        maps = [
-            a for a in maps if np.isfinite(a.maps[i]).any()
-        ]  # a task that this example does not ask has none
+        maps = [a for a in maps if np.isfinite(a.maps[i]).any()]  # else this example has none
         scale = max((_ends(a.maps[i]) for a in maps), default=0.0)
         words = _words(examples, maps, i)
         pictures = []
@@ -154,6 +152,12 @@ def _card(
     )
     name = examples.names[i] if examples.names else " ".join(examples.words[i]) if examples.words else ""
     return Card(f"Example {i}{': ' if name else ''}{name}", picture, rows)
+
+
+def _ends(values: np.ndarray) -> float:
+    """Where the colour scale of a map ends: a few pixels of thousands would else leave the rest white."""
+    sizes = np.abs(values[np.isfinite(values)])
+    return float(np.quantile(sizes, COVERED)) or float(sizes.max())
 
 
 def _words(examples: Examples, maps: list[Attribution], i: int) -> dict[str, list[tuple[str, str, float]]]:
