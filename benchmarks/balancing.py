@@ -1,4 +1,4 @@
-"""A step of every balancer against TorchJD, LibMTL's formulas and the bare passes: ``python benchmarks/balancing.py``.
+"""A step of every balancer against TorchJD, LibMTL's formulas and the bare passes: ``python -m benchmarks.balancing``.
 
 All sides run interleaved in one process, round after round, and the table shows medians over the rounds as
 ratios to the floor: T plain backward passes through the trunk, with the heads passed once, and nothing else (one by one
@@ -11,9 +11,7 @@ import argparse
 import importlib
 import importlib.util
 import platform
-import statistics
 import sys
-import time
 import types
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +21,7 @@ import torch
 from torch import Tensor
 
 import mtl
+from benchmarks.measure import interleaved, peak_bytes
 from mtl.balancing.gramian import gramian
 from mtl.balancing.method import Given, Size
 from mtl.balancing.registry import build
@@ -162,29 +161,6 @@ def _libmtl_weighting() -> Any:
     return importlib.import_module("LibMTL.weighting")
 
 
-def interleaved(
-    calls: dict[str, Callable[[], object]], rounds: int, device: torch.device
-) -> dict[str, float]:
-    """Median milliseconds of each, all called once a round, after a call that is not timed.
-
-    Without that call a side would pay for what the one before it left: threads that still spin, another cache.
-    """
-
-    def finished() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            call()
-            start = finished()
-            call()
-            times[name].append(finished() - start)
-    return {name: 1000 * statistics.median(values) for name, values in times.items()}
-
-
 def steps(case: str, methods: list[str], rounds: int, device: torch.device, peers: bool) -> None:
     kind, tasks = CASES[case]
     setting = Setting(kind, tasks, device)
@@ -236,21 +212,15 @@ def with_peer(
 
 
 def memory(case: str, methods: list[str], device: torch.device) -> None:
-    """MiB that a first step takes beyond the plain sum's, by PyTorch's own account (CUDA only)."""
+    """MiB of tensors that a first step takes beyond the plain sum's."""
     kind, tasks = CASES[case]
     setting = Setting(kind, tasks, device)
-
-    def peak(call: Callable[[], object]) -> float:
-        torch.cuda.reset_peak_memory_stats(device)
-        call()
-        return torch.cuda.max_memory_allocated(device) / 2**20
-
     plain_sum(setting)()  # what libraries keep
-    plain, rows = peak(plain_sum(setting)), 4 * tasks * setting.parameters / 2**20
+    plain, rows = peak_bytes(plain_sum(setting)), 4 * tasks * setting.parameters / 2**20
     print(f"\n{case}: memory beyond the plain sum, MiB ([T, P] is {rows:.1f})")
     for name in methods:
-        print(f"{name:20} {peak(ours(setting, name)) - plain:9.1f}")
-    print(f"{'upgrad, stream':20} {peak(ours(setting, 'upgrad', stream=True)) - plain:9.1f}")
+        print(f"{name:20} {(peak_bytes(ours(setting, name)) - plain) / 2**20:9.1f}")
+    print(f"{'upgrad, stream':20} {(peak_bytes(ours(setting, 'upgrad', stream=True)) - plain) / 2**20:9.1f}")
 
 
 def solvers(rounds: int, peers: bool) -> None:
@@ -300,6 +270,7 @@ def main() -> None:
                         help="names of mtl.BALANCERS, or 'all'")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory", action="store_true", help="and what a step takes beyond the plain sum's")
     parser.add_argument("--solvers", action="store_true", help="the solvers alone")
     options = parser.parse_args()
     try:
@@ -315,7 +286,7 @@ def main() -> None:
     methods = list(mtl.BALANCERS) if options.methods == ["all"] else options.methods
     for case in options.cases:
         steps(case, methods, options.rounds, torch.device(options.device), bool(peer))
-        if options.device.startswith("cuda"):
+        if options.memory:
             memory(case, methods, torch.device(options.device))
 
 

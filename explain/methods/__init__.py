@@ -7,10 +7,13 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from explain.methods.controls import Edges, Image, Random
+from explain.methods.deeplift import DeepLift, DeepLiftShap
 from explain.methods.grad_cam import GradCam
 from explain.methods.gradient_shap import GradientShap
 from explain.methods.gradients import Gradient, InputTimesGradient
+from explain.methods.guided import Deconvolution, GuidedBackprop
 from explain.methods.integrated import IntegratedGradients
+from explain.methods.lrp import Lrp
 from explain.methods.noise import SmoothGrad, SmoothGradSquared, VarGrad
 from explain.methods.occlusion import Occlusion
 from explain.scorer import Scorer
@@ -39,6 +42,11 @@ METHODS: dict[str, type[Any]] = {
     "smoothgrad_squared": SmoothGradSquared,
     "vargrad": VarGrad,
     "gradient_shap": GradientShap,
+    "deeplift": DeepLift,
+    "deeplift_shap": DeepLiftShap,
+    "guided_backprop": GuidedBackprop,
+    "deconvolution": Deconvolution,
+    "lrp": Lrp,
     "occlusion": Occlusion,
     "grad_cam": GradCam,
     # controls

@@ -288,7 +288,7 @@ class Viewing(nn.Module):
             self.conv, self.linear = nn.Conv2d(2, 4, 3), nn.Linear(4 * 36, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.conv(x).view(len(x), -1))
+        return self.linear(self.conv(x).relu().view(len(x), -1))
 
 
 @pytest.mark.parametrize("method", explain.METHODS)

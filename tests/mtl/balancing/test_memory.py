@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import mtl
-from tests.mtl.balancing.memory import peak_bytes
+from benchmarks.measure import peak_bytes
 
 T = 6
 

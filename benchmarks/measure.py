@@ -1,7 +1,9 @@
-"""How many bytes of tensors are alive at once."""
+"""Time of calls side by side, and how many bytes of tensors are alive at once."""
 
 from __future__ import annotations
 
+import statistics
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +18,7 @@ class Peak(TorchDispatchMode):
     """Within it, counts the storages that operations make (also those of a backward pass), as long as they live."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.now = self.most = 0
         self._known = weakref.WeakKeyDictionary[torch.UntypedStorage, int]()
 
@@ -47,3 +49,26 @@ def peak_bytes(call: Callable[[], object]) -> int:
     with Peak() as peak:
         call()
     return peak.most
+
+
+def interleaved(
+    calls: dict[str, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[str, float]:
+    """Median milliseconds of each, all called once a round, after a call that is not timed.
+
+    Without that call a side would pay for what the one before it left: threads that still spin, another cache.
+    """
+
+    def finished() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            call()
+            start = finished()
+            call()
+            times[name].append(finished() - start)
+    return {name: 1000 * statistics.median(values) for name, values in times.items()}
