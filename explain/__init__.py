@@ -4,7 +4,18 @@ from explain.evaluate import evaluate
 from explain.methods import METHODS
 from explain.metrics import METRICS
 from explain.saliency import saliency
+from explain.sanity import data_randomisation, randomisation_curve, sanity
 from explain.show import show
 from explain.targets import Region
 
-__all__ = ["METHODS", "METRICS", "Region", "evaluate", "saliency", "show"]
+__all__ = [
+    "METHODS",
+    "METRICS",
+    "Region",
+    "data_randomisation",
+    "evaluate",
+    "randomisation_curve",
+    "saliency",
+    "sanity",
+    "show",
+]

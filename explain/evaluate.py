@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
-from explain.batching import noise_like
-from explain.inputs import check_tensor
+from explain.batching import rows_at_once
+from explain.guard import guarded
+from explain.inputs import Inputs, lay_out
 from explain.metrics import GROUPS, METRICS
-from explain.names import lookup
-from explain.outputs import SINGLE
+from explain.metrics.baselines import Baseline, expanded
+from explain.metrics.features import features_of
+from explain.metrics.given import (
+    GIVEN,
+    blank,
+    check_tasks,
+    checked_maps,
+    checked_masks,
+    make_controls,
+    named_controls,
+)
+from explain.metrics.scoring import Values, of_maps, with_method, with_model
+from explain.metrics.subject import make_subject
+from explain.names import lookup, unknown
+from explain.outputs import SINGLE, unwrap
+from explain.saliency import make_method
 from explain.targets import Target
 
 COLUMNS = ["example", "task", "metric", "region", "map", "value", "higher_is_better"]
@@ -20,34 +36,63 @@ COLUMNS = ["example", "task", "metric", "region", "map", "value", "higher_is_bet
 
 def evaluate(
     model: nn.Module,
-    inputs: Tensor,
-    maps: Tensor | Mapping[str, Tensor],
+    inputs: Inputs,
+    maps: Any,
     *,
-    metrics: Sequence[str] = ("localisation",),
+    metrics: str | Sequence[str] = ("localisation",),
     masks: Mapping[str, Tensor] | None = None,
+    task: str | None = None,
     target: Target | Mapping[str, Target] = "predicted",
+    score: str | Mapping[str, str] = "logit",
+    baseline: Baseline = 0.0,
+    features: Any = None,
+    method: str | None = None,
+    method_options: Mapping[str, Any] | None = None,
+    controls: Sequence[str] = ("random", "image"),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    batch_size: int | None = None,
     seed: int = 0,
+    progress: bool = False,
 ) -> pd.DataFrame:
-    """Score maps, and beside each the same score of a random map and of the image itself.
+    """Score maps, and beside each the same score of controls: a random map and the image itself.
+
+    All tasks are scored from the same perturbed forward passes. The model runs as in `saliency`, and is afterwards as
+    it was; metrics of maps and masks alone do not run it.
 
     Args:
-        model: the module that was explained (localisation does not run it).
-        inputs: [B, C, H, W] or [B, H, W].
-        maps: {task: [B, *S]} as `saliency` gives, or one tensor.
+        model: the module that was explained.
+        inputs: what was explained, as for `saliency`.
+        maps: {task: map like the inputs} as `saliency` gives, for some or all of the model's tasks; or one map, of a
+            model that gives a lone tensor, or of ``task``.
         metrics: names in `explain.METRICS`; ``"localisation"`` stands for relevance mass and pointing game.
         masks: {task: bool [B, H, W]}, where the evidence for each task is known to be; may hold more tasks than
             ``maps``. Every map is scored in every mask: in its own task's (higher is better) and in the others', where
-            it is leakage (lower is better).
+            it is leakage (lower is better). Needed by the metrics of the kind ``"mask"``.
+        task: whose map ``maps`` is, where it is one map.
         target: what was explained, as for `saliency`.
-        seed: of the random control.
+        score: what of the target was explained, as for `saliency`.
+        baseline: what stands for an absent input: a number, [*S], [B, *S], ``"mean"`` (each channel's own mean) or
+            ``"blur"``.
+        features: what is taken away together (superpixels): integers [*S] or [B, *S], or for several inputs a tuple or
+            dict of such; None: pixels over channels of [B, C, *P], tokens of [B, L, D], columns of [B, N].
+        method: the name of the method that made the maps, for the metrics that explain again.
+        method_options: and its options.
+        controls: of ``"random"``, ``"image"``, ``"edges"``: methods that know nothing of the model.
+        options: {metric: {option: value}}; ``help(explain.METRICS[metric])``.
+        batch_size: examples a forward pass, 4 to 32 by the input's size where None; it does not change the scores.
+        seed: of the random control and of the metrics that draw; each example has a stream of its own.
+        progress: a bar on standard error.
 
     Returns:
-        One row a number: example, task (whose map), metric, region (the task whose mask it is), map ("given",
-        "random", "image"), value, higher_is_better. NaN where a score is not defined (an empty mask, a map of zeros).
-        Averages and intervals are for the reader of the table: examples of one model are not independent models.
+        One row a number: example, task (whose map), metric, region (the task whose mask it is; "" where no mask is in
+        play), map ("given" or a control), value, higher_is_better. NaN where a score is not defined (an empty mask, a
+        map of zeros). Averages and intervals are for the reader of the table: examples of one model are not independent
+        models.
 
     Raises:
-        ValueError: unknown metrics, masks that are missing or misshapen, maps that do not fit the inputs.
+        ValueError: unknown metrics, options or tasks, masks that are missing or misshapen, maps that do not fit the
+            inputs or are not finite, and what `saliency` raises.
+        TypeError: arguments of another type.
 
     >>> import torch
     >>> images, masks = torch.rand(2, 1, 4, 4), {"a": torch.ones(2, 4, 4, dtype=torch.bool)}
@@ -55,52 +100,100 @@ def evaluate(
     >>> frame.groupby(["metric", "map"])["value"].mean().unique().tolist()
     [1.0]
     """
-    del model, target  # localisation needs neither; they are here for the metrics that do
-    check_tensor("inputs", inputs)
-    if isinstance(metrics, str):
-        metrics = [metrics]
-    names = [name for asked in metrics for name in GROUPS.get(asked, (asked,))]
-    for name in names:
-        lookup("metric", name, dict(METRICS) | dict.fromkeys(GROUPS))
-    if isinstance(maps, Tensor):
-        maps = {SINGLE: maps}
-    masks = _checked_masks(masks, inputs)
-    controls = {"random": noise_like(inputs.cpu(), seed, 0), "image": inputs.detach().cpu()}
-    frames = []
-    for task, given in maps.items():
-        if not isinstance(given, Tensor) or given.shape != inputs.shape:
-            got = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
-            raise ValueError(
-                f"the map of task '{task}' must be like the inputs, {list(inputs.shape)}, got {got}"
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    chosen = make_metrics(metrics, options or {})
+    again = [name for name, metric in chosen.items() if metric.kind == "method"]
+    if again and method is None:
+        raise ValueError(f"{again} explain again: give method=, the name of the method that made the maps")
+    beside = make_controls(controls)
+    makers = {GIVEN: make_method(method, method_options or {})} if method is not None else {}
+    layout, joined = lay_out(inputs)
+    named = checked_maps(maps, layout, joined, task)
+    masked = any(metric.kind == "mask" for metric in chosen.values())
+    regions = checked_masks(masks, joined, layout) if masked else {}
+    nothing = blank(layout, len(joined))
+    every = named_controls(named, beside, nothing, joined, seed)
+    values = of_maps(chosen, every, regions)
+    if any(metric.kind in ("model", "method") for metric in chosen.values()):
+        stripped = unwrap(model)
+        away, groups = expanded("evaluate", baseline, joined, nothing), features_of(layout, joined, features)
+
+        def run() -> Values:
+            subject = make_subject(
+                stripped,
+                layout,
+                joined,
+                task=next(iter(named)) if len(named) == 1 and list(named) != [SINGLE] else None,
+                target=target,
+                score=score,
+                baseline=away,
+                features=groups,
+                rows=batch_size or rows_at_once(joined.shape[1:]),
+                seed=seed,
+                progress=progress,
             )
-        for name in dict.fromkeys(names):
-            for region, mask in masks.items():
-                for kind, attribution in {"given": given.detach().cpu(), **controls}.items():
+            check_tasks(named, subject.tasks)
+            return with_model(chosen, subject, every) | with_method(chosen, subject, every, makers | beside)
+
+        values |= guarded(stripped, joined.device, run)
+    return _table(chosen, values, list(named), [GIVEN, *beside])
+
+
+def make_metrics(metrics: str | Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """{name: metric with its options}, or an error that gives the nearest valid name.
+
+    >>> list(make_metrics("localisation", {}))
+    ['relevance_mass', 'pointing_game']
+    """
+    asked = [metrics] if isinstance(metrics, str) else list(metrics)
+    for name in asked:
+        lookup("metric", name, dict(METRICS) | dict.fromkeys(GROUPS))
+    names = list(dict.fromkeys(name for one in asked for name in GROUPS.get(one, (one,))))
+    for name in options:
+        if name not in names:
+            raise unknown("metric to give options to", name, names)
+    return {name: _make(name, options.get(name, {})) for name in names}
+
+
+def _make(name: str, options: Mapping[str, Any]) -> Any:
+    kind = METRICS[name]
+    known = [field.name for field in dataclasses.fields(kind)]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of metric '{name}'", option, known)
+    try:
+        return kind(**options)
+    except TypeError as error:  # a value of another type than the option's, in the options' own checks
+        raise TypeError(f"{name}: an option has a wrong type: {error}") from error
+
+
+def _table(
+    chosen: Mapping[str, Any], values: Values, tasks: Sequence[str], kinds: Sequence[str]
+) -> pd.DataFrame:
+    frames = []
+    for task in tasks:
+        for name, metric in chosen.items():
+            regions = list(dict.fromkeys(region for _, _, region in values[name]))
+            for region in regions:
+                own = region in ("", task) or (task == SINGLE and len(regions) == 1)
+                for kind in kinds:
+                    value = values[name][kind, task, region]
                     frames.append(
                         pd.DataFrame(
                             {
-                                "example": range(len(inputs)),
+                                "example": range(len(value)),
                                 "task": task,
                                 "metric": name,
                                 "region": region,
                                 "map": kind,
-                                "value": METRICS[name].values(attribution, mask).numpy(),
-                                "higher_is_better": region == task or (task == SINGLE and len(masks) == 1),
+                                "value": value.double().numpy(),
+                                "higher_is_better": metric.higher_is_better == own,
                             }
                         )
                     )
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
-
-
-def _checked_masks(masks: Mapping[str, Tensor] | None, inputs: Tensor) -> dict[str, Tensor]:
-    """The masks on the CPU; the controls and scores are computed there, so that every device gives the same."""
-    if not masks:
-        raise ValueError("localisation needs masks={task: bool [B, H, W]}")
-    if inputs.dim() not in (3, 4):
-        raise ValueError(f"localisation needs inputs [B, C, H, W] or [B, H, W], got {list(inputs.shape)}")
-    expected = [len(inputs), *inputs.shape[-2:]]
-    for task, mask in masks.items():
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or list(mask.shape) != expected:
-            got = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-            raise ValueError(f"the mask of task '{task}' must be bool {expected}, got {got}")
-    return {task: mask.cpu() for task, mask in masks.items()}

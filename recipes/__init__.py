@@ -7,6 +7,7 @@ RECIPES: dict[str, str] = {
     "photographs": "what speaks for a class on photographs, does it lie on the object, and was it learned?",
     "balancers": "which way of balancing is worth its cost, against a tuned plain sum?",
     "balancers_toy": "from where does each way of balancing two losses reach their Pareto set?",
+    "attributions": "which attribution methods may be trusted on these models, by which measure?",
 }
 
 __all__ = ["RECIPES"]

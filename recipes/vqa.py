@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recipes.config import RunOptions, UsageError, above_zero, at_least, chosen
 
@@ -17,7 +17,12 @@ QUESTION = (
 )
 BASELINE, REFERENCE = None, "image_and_text"
 TUNING = "none: the same defaults for every variant"
-INPUTS = {"image_and_text": ("image", "words"), "image_only": ("image",), "text_only": ("words",), "majority": ()}
+INPUTS = {
+    "image_and_text": ("image", "words"),
+    "image_only": ("image",),
+    "text_only": ("words",),
+    "majority": (),
+}
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import maps, sections
+from reports import sections
 from reports.figures import looks
 from reports.gallery import gallery
 from reports.reading import Run, read_runs
 from reports.tables import Experiment
+from reports.trust import trust
 from reports.verdict import findings
 from reports.wording import count
 
@@ -92,7 +93,7 @@ def render(runs: list[Run], title: str | None = None) -> str:
         "cost": sections.cost(experiment),
         "gallery": gallery(shown, classes),
         "localisation": sections.localisation(experiment),
-        "map_scores": maps.map_scores(experiment),
+        "trust": trust(experiment),
         "mark": Markup(MARK),
         "count": count,
     }

@@ -19,6 +19,7 @@ from reports.rundir import COLUMNS, PATH_PARTS, SCHEMA
 T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
 NO_WORDS = np.empty((0, 0))
+SANITY_COLUMNS = ["method", "task", "check", "value", "verdict", "words"]
 SCORE_COLUMNS = ["example", "task", "method", "metric", "region", "map", "value", "higher_is_better"]
 
 
@@ -126,6 +127,17 @@ class Run:
         missing = [column for column in SCORE_COLUMNS if column not in found]
         if missing:
             self.problems.append(f"attributions/scores.csv lacks the columns {missing}")
+            return empty
+        return found
+
+    @cached_property
+    def sanity(self) -> pd.DataFrame:
+        """Checks of the attribution methods, one row a method, task and check."""
+        empty = pd.DataFrame(columns=SANITY_COLUMNS)
+        found = self._read("attributions/sanity.csv", _read_scores, empty, optional=True)
+        missing = [column for column in SANITY_COLUMNS if column not in found]
+        if missing:
+            self.problems.append(f"attributions/sanity.csv lacks the columns {missing}")
             return empty
         return found
 

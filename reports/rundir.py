@@ -3,7 +3,7 @@
 ```
 run.json        what ran, where and how it ended         config.yaml     the resolved options
 metrics.jsonl   step, epoch, split, task, metric, value  dynamics.npz    gradients over training
-attributions/   examples.npz, <method>/<task>.npz + .json, scores.csv
+attributions/   examples.npz, <method>/<task>.npz + .json, scores.csv, sanity.csv
 summary.json    written last: its absence means unfinished
 ```
 """
@@ -263,6 +263,10 @@ class RunWriter:
     def save_scores(self, scores: pd.DataFrame) -> None:
         """Store attribution scores: example, task, method, metric, region, map, value, higher_is_better."""
         _write(self.folder / "attributions" / "scores.csv", scores.to_csv(index=False, lineterminator="\n"))
+
+    def save_sanity(self, checks: pd.DataFrame) -> None:
+        """Store what became of the maps when the model was another: method, task, check, value, verdict, words."""
+        _write(self.folder / "attributions" / "sanity.csv", checks.to_csv(index=False, lineterminator="\n"))
 
     def cost(
         self, *, train_s: float, step_s: float, steps: int, parameters: int, peak_memory_mib: float

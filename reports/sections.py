@@ -18,6 +18,7 @@ from reports.statistics import difference, holm, mean_interval
 from reports.tables import Comparison, Experiment, MetricInfo, by_seed, number, select
 from reports.wording import count, figure, interval, p_value
 
+LOCALISATION = ("relevance_mass", "pointing_game")
 MAX_PAIRS = 6  # pairs of tasks drawn one by one; beyond, their mean
 
 
@@ -280,6 +281,7 @@ def cost(experiment: Experiment) -> Section:
 def localisation(experiment: Experiment) -> Section:
     """Relevance mass and pointing game in the own region and in the others', beside the controls."""
     frame = experiment.localisation()
+    frame = frame[frame["metric"].isin(LOCALISATION)]
     if frame.empty:
         return Section(missing="no finished run scored its maps against masks")
     mean = _localisation_table(frame, experiment.variants, None)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.reading import SCORE_COLUMNS, Run
+from reports.reading import Run
 from reports.statistics import Estimate, mean_interval, relative_gain, welch
 
 
@@ -162,11 +162,20 @@ class Experiment:
         for run in self.done:
             scores = run.scores
             if len(scores):
-                keys = ["method", "task", "metric", "region", "map", "higher_is_better"]
+                keys = ["method", "task", "metric", "region", "map"]
                 mean = scores.groupby(keys, sort=False)["value"].mean().reset_index()
                 frames.append(mean.assign(variant=run.variant, seed=run.seed))
-        columns = [*SCORE_COLUMNS[1:], "variant", "seed"]
+        columns = ["method", "task", "metric", "region", "map", "value", "variant", "seed"]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+    def direction(self, metric: str) -> bool:
+        """Whether more of an attribution metric is better, as the runs recorded it."""
+        for run in self.done:
+            own = select(run.scores, metric=metric)
+            own = own[(own["region"] == own["task"]) | (own["region"] == "")]
+            if len(own):
+                return str(own["higher_is_better"].iloc[0]) == "True"
+        return True
 
 
 def number(value: Any) -> float:

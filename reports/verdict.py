@@ -193,25 +193,25 @@ def _judged(
 
 
 def _learned(experiment: Experiment) -> list[Finding]:
-    """For each method: whether the maps become others when the weights are random (Adebayo et al. 2018)."""
-    frame = experiment.localisation()
-    found = []
-    for method in dict.fromkeys(select(frame, metric=RANDOMISED[0])["method"]):
-        part = select(frame, method=method, map="given")
-        signed, absolute = (_mean(_over_tasks(select(part, metric=name))) for name in RANDOMISED)
-        judged = absolute if absolute.n else signed
-        text = f"Rank correlation with the maps of random weights: {interval(signed, 'cosine')}"
-        text += f", of absolute values {interval(absolute, 'cosine')}." if absolute.n else "."
-        if not judged.has_interval:
-            found.append(Finding(f"{method}: one seed, no conclusion", text, "open"))
-        elif judged.high <= APART:
-            found.append(Finding(f"{method}: shows what the model has learned", text, "good"))
-        elif judged.low > ALIKE:
-            told = f"{text} What it shows is in the input or the architecture, not in the weights."
-            found.append(Finding(f"{method}: hardly depends on the weights", told, "bad"))
-        else:
-            found.append(Finding(f"{method}: keeps much of itself with random weights", text, "open"))
-    return found
+    """Which methods' maps become others when weights are random (Adebayo et al. 2018), all in one finding."""
+    frame = select(experiment.localisation(), map="given")
+    metric = RANDOMISED[1] if len(select(frame, metric=RANDOMISED[1])) else RANDOMISED[0]
+    told: dict[str, list[str]] = {"good": [], "open": [], "bad": []}
+    for method in dict.fromkeys(select(frame, metric=metric)["method"]):
+        alike = _mean(_over_tasks(select(frame, metric=metric, method=method)))
+        sure = alike.has_interval
+        tone = "good" if sure and alike.high <= APART else "bad" if sure and alike.low > ALIKE else "open"
+        told[tone].append(f"{method} {interval(alike, 'cosine')}")
+    if not any(told.values()):
+        return []
+    methods = sum(map(len, told.values()))
+    heading = f"Random weights change the maps of {len(told['good'])} of {count(methods, 'method')}"
+    named = {"good": "other maps", "open": "in doubt", "bad": "hardly changed, so not about what was learned"}
+    parts = [f"{named[tone]}: {'; '.join(parts)}" for tone, parts in told.items() if parts]
+    values = "absolute values" if metric == RANDOMISED[1] else "values"
+    text = f"Rank correlation of the maps' {values} with those of random weights. {'. '.join(parts).capitalize()}."
+    worst = "bad" if told["bad"] else "open" if told["open"] else "good"
+    return [Finding(heading, text, worst)]
 
 
 def _over_tasks(frame: pd.DataFrame) -> dict[int, float]:

@@ -8,14 +8,22 @@ from torch import Tensor
 
 from explain.methods.controls import Edges, Image, Random
 from explain.methods.deeplift import DeepLift, DeepLiftShap
-from explain.methods.grad_cam import GradCam
+from explain.methods.eigen_cam import EigenCam
+from explain.methods.feature_ablation import FeatureAblation
+from explain.methods.grad_cam import GradCam, GradCamPlusPlus, HiResCam, LayerCam
 from explain.methods.gradient_shap import GradientShap
 from explain.methods.gradients import Gradient, InputTimesGradient
 from explain.methods.guided import Deconvolution, GuidedBackprop
+from explain.methods.guided_grad_cam import GuidedGradCam
 from explain.methods.integrated import IntegratedGradients
+from explain.methods.kernel_shap import KernelShap
+from explain.methods.lime import Lime
 from explain.methods.lrp import Lrp
 from explain.methods.noise import SmoothGrad, SmoothGradSquared, VarGrad
 from explain.methods.occlusion import Occlusion
+from explain.methods.rise import Rise
+from explain.methods.score_cam import ScoreCam
+from explain.methods.shapley_sampling import ShapleySampling
 from explain.scorer import Scorer
 
 
@@ -48,7 +56,18 @@ METHODS: dict[str, type[Any]] = {
     "deconvolution": Deconvolution,
     "lrp": Lrp,
     "occlusion": Occlusion,
+    "feature_ablation": FeatureAblation,
+    "rise": Rise,
+    "shapley_sampling": ShapleySampling,
+    "kernel_shap": KernelShap,
+    "lime": Lime,
     "grad_cam": GradCam,
+    "grad_cam_plus_plus": GradCamPlusPlus,
+    "hirescam": HiResCam,
+    "layercam": LayerCam,
+    "eigencam": EigenCam,
+    "score_cam": ScoreCam,
+    "guided_grad_cam": GuidedGradCam,
     # controls
     "random": Random,
     "image": Image,

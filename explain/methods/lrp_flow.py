@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from explain.functions import MASKED, NAMES, SAME
+from explain.functions import MASKED, NAMES, SAME, tensors_in
 from explain.intercept import Call, Rule, passed
 from explain.methods.lrp_rules import Layer, LayerRule, quotient, relevance
 from explain.parts import PARTS
 
 GATES = {"sigmoid", "hardsigmoid", "softmax"}  # values in 0..1 that weigh others
+SUMMING = {"scatter_add", "index_add", "fold", "col2im"}  # moves that add up where they meet
+FILLING = {"pad", "constant_pad_nd", "masked_fill", "index_fill", "fill"}
 FACTORS = {SAME.get(name, name) for name in NAMES["bilinear"].split()} | {"div"}
 
 
@@ -147,9 +149,24 @@ class Flow:
         return _Shared.apply(call, self, shares, *call.active)
 
     def _moved(self, call: Call) -> Any:
+        """Relevance moves back with its element; what arrives at a constant beside it (a class token) is kept."""
+        if call.name in SUMMING:
+            return self._shared(call)
         facts = [self._fact(call, operand) for operand in call.active]
-        fact = Fact(raw=all(fact.raw for fact in facts), gate=any(fact.gate for fact in facts))
-        return self._known(call.run(), fact)
+        result = call.run()
+        constants = call.name in FILLING or any(
+            tensor.is_floating_point() and not tensor.requires_grad
+            for tensor in tensors_in((call.args, call.kwargs))
+        )
+        if constants and isinstance(result, Tensor) and result.requires_grad:
+            with torch.no_grad():
+                ones, zeros = (
+                    call.run(*[fill(o) for o in call.active]) for fill in (torch.ones_like, torch.zeros_like)
+                )
+            of_constants = ones == zeros
+            result.register_hook(lambda relevance: self.keep((relevance * of_constants).sum()))
+        raw = all(fact.raw for fact in facts)
+        return self._known(result, Fact(raw=raw, gate=any(fact.gate for fact in facts)))
 
 
 class _Passed(torch.autograd.Function):

@@ -2,60 +2,142 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
+from math import ceil
 
 import torch
-from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
+from explain.baselines import Baseline, expanded
+from explain.batching import stacked
+from explain.coalitions import check_repeatable
 from explain.scorer import Scorer
+
+Sides = int | Sequence[int] | None
+Window = tuple[int, tuple[slice, ...]]  # which part of the input, and where in it [*S]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Occlusion:
-    """Score(x) - score(x with a window covered), averaged over the windows that cover a pixel.
+    """Score(x) - score(x with a window covered), averaged over the windows that cover an element.
 
-    Captum's module on a forward pass that gives the scores of all tasks. Source: Zeiler and Fergus 2014, section 4.2.
-    Cost: one forward a window, whatever the number of tasks.
+    Equal to Captum's module; here copies of the batch stay where they are, and windows are covered and uncovered in
+    place. Source: Zeiler and Fergus 2014, section 4.2. Cost: one forward a window, whatever the number of tasks.
 
     Args:
-        window: side of the window in pixels (all channels are covered); None: a seventh of the side, or one feature
-            for an input [B, F].
-        stride: step between windows; None: half a window.
-        baseline: the value that covers.
+        window: side of the window in pixels or tokens (all channels are covered), or sides for each dimension [*S] of
+            the input; None: a seventh of an image's sides, one token of [B, L, D], one column of [B, F]. Of several
+            inputs a number is for the images.
+        stride: step between windows, in the same form; None: half a window. The last window of a row is cut off at the
+            border where the stride does not divide.
+        baseline: what covers: a number, [*S], [B, *S], "zero", "mean" or "blur".
     """
 
-    window: int | None = None
-    stride: int | None = None
-    baseline: float = 0.0
+    window: Sides = None
+    stride: Sides = None
+    baseline: Baseline = 0.0
 
     def __post_init__(self) -> None:
         for name in ("window", "stride"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"occlusion: {name} must be >= 1, got {value}")
+            for side in [] if value is None else [value] if isinstance(value, int) else value:
+                if side < 1:
+                    raise ValueError(f"occlusion: {name} must be >= 1, got {value}")
 
+    @torch.no_grad()
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         del first, seed
-        with torch.no_grad():
-            scorer(inputs)  # fixes "predicted", and the number of tasks
-        sides = inputs.shape[1:] if inputs.dim() == 2 else inputs.shape[2:]
-        if self.window is not None and self.window > min(sides):
-            raise ValueError(
-                f"occlusion: window {self.window} is larger than the input's sides {list(sides)}"
+        full = scorer(inputs.clone())  # [B, K]; first: this fixes "predicted"
+        parts, covers = (
+            scorer.split(inputs),
+            scorer.split(expanded("occlusion", self.baseline, inputs, scorer)),
+        )
+        windows = self._windows(parts)
+        scores = _covered(scorer, inputs, parts, covers, windows)  # [W + 1, B, K]
+        check_repeatable("occlusion", scorer.tasks, full, scores)
+        falls = full - scores[:-1]
+        maps = [part.new_zeros(falls.shape[2], *part.shape) for part in parts]  # [K, B, *S]
+        counts = [part.new_zeros(part.shape[1:]) for part in parts]
+        for (at, where), fall in zip(windows, falls, strict=True):
+            maps[at][:, :, *where] += fall.T.reshape(*fall.T.shape, *[1] * len(where))
+            counts[at][where] += 1
+        means = [m / count for m, count in zip(maps, counts, strict=True)]
+        return [scorer.join([mean[k] for mean in means]) for k in range(falls.shape[2])]
+
+    def _windows(self, parts: Sequence[Tensor]) -> list[Window]:
+        """Every window of every part, in the order of the input."""
+        windows: list[Window] = []
+        for at, part in enumerate(parts):
+            shape = part.shape[1:]
+            own = len(parts) == 1 or len(shape) >= 3  # a number is not for the words beside an image
+            image = tuple(max(1, round(side / 7)) for side in shape[1:])
+            default = _sides("window", image if len(shape) >= 3 else 1, shape)
+            window = _sides("window", self.window, shape) if own and self.window else default
+            half = tuple(
+                max(1, side // 2) if side < whole else whole
+                for side, whole in zip(window, shape, strict=True)
             )
-        default = [1] if inputs.dim() == 2 else [max(1, round(side / 7)) for side in sides]
-        window = [self.window or side for side in default]
-        stride = [self.stride or max(1, side // 2) for side in window]
-        if any(s > w for s, w in zip(stride, window, strict=True)):
-            raise ValueError(
-                f"occlusion: stride {stride} leaves gaps between windows {window}; give stride <= window"
-            )
-        channels = [] if inputs.dim() == 2 else [inputs.shape[1]]
-        maps = CaptumOcclusion(scorer).attribute(
-            inputs,
-            sliding_window_shapes=(*channels, *window),
-            strides=(*channels, *stride),
-            baselines=self.baseline,
-        )  # [B * K, *S]
-        return list(maps.reshape(len(inputs), -1, *inputs.shape[1:]).unbind(dim=1))
+            stride = _sides("stride", self.stride, shape) if own and self.stride else half
+            if any(side > whole for side, whole in zip(window, shape, strict=True)):
+                raise ValueError(
+                    f"occlusion: window {list(window)} is larger than the input's sides {list(shape)}"
+                )
+            if any(w < whole and s > w for s, w, whole in zip(stride, window, shape, strict=True)):
+                raise ValueError(
+                    f"occlusion: stride {list(stride)} leaves gaps between windows {list(window)}; "
+                    "give stride <= window"
+                )
+            starts = [
+                [step * s for step in range(ceil((whole - w) / s) + 1)]
+                for whole, w, s in zip(shape, window, stride, strict=True)
+            ]
+            windows += [
+                (at, tuple(slice(a, a + w) for a, w in zip(corner, window, strict=True)))
+                for corner in product(*starts)
+            ]
+        return windows
+
+
+def _sides(option: str, given: int | Sequence[int], shape: torch.Size) -> tuple[int, ...]:
+    """One side for each dimension of [*S]: all channels of an image and the whole embedding of a token."""
+    moving = range(1, len(shape)) if len(shape) >= 3 else range(1)
+    if isinstance(given, int):
+        return tuple(given if axis in moving else whole for axis, whole in enumerate(shape))
+    if len(given) == len(moving) < len(shape):
+        given = (shape[0], *given) if len(shape) >= 3 else (*given, *shape[1:])
+    if len(given) != len(shape):
+        raise ValueError(
+            f"occlusion: {option} must be one number, or {len(shape)} for the input's sides {list(shape)}, "
+            f"got {list(given)}"
+        )
+    return tuple(given)
+
+
+def _covered(
+    scorer: Scorer,
+    inputs: Tensor,
+    parts: Sequence[Tensor],
+    covers: Sequence[Tensor],
+    windows: Sequence[Window],
+) -> Tensor:
+    """Scores [W + 1, B, K] with each window covered, and of the inputs as they are."""
+    rows, scores = len(inputs), []
+    copies: list[Tensor] = []
+    for chunk in scorer.steps(list(stacked(len(windows) + 1, inputs))):
+        if len(copies) == 0 or len(copies[0]) != len(chunk) * rows:
+            copies = [part.repeat(len(chunk), *[1] * (part.dim() - 1)) for part in parts]
+        here = [
+            (slice(i * rows, (i + 1) * rows), *windows[w]) for i, w in enumerate(chunk) if w < len(windows)
+        ]
+        for copy, at, where in here:
+            copies[at][copy, *where] = covers[at][:, *where]
+        versions = [part._version for part in copies]
+        scores.append(scorer(scorer.join(copies)).reshape(len(chunk), rows, -1))
+        if versions != [part._version for part in copies]:  # the model writes into its input
+            copies = []
+            continue
+        for copy, at, where in here:  # uncovered again: cheaper than new copies
+            copies[at][copy, *where] = parts[at][:, *where]
+    return torch.cat(scores)

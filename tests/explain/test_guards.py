@@ -147,7 +147,7 @@ WRONG: dict[str, tuple[Callable[[Heads, Tensor], Any], str]] = {
         lambda m, x: explain.saliency(m, x, method="grad_cam", layer=nn.Conv2d(1, 1, 1)), "not a part of the model"
     ),
     "flat layer": (lambda m, x: explain.saliency(m, x, method="grad_cam", layer="trunk.7"), r"expected \[B, C, H, W\]"),
-    "layer of another task": (
+    "flat head": (
         lambda m, x: explain.saliency(m, x, method="grad_cam", layer="heads.0"), r"expected \[B, C, H, W\]"
     ),
 }  # fmt: skip
@@ -177,37 +177,6 @@ def test_scores_pooled_over_the_batch_are_refused() -> None:
 
     with pytest.raises(ValueError, match=r"gives \[2\] for 3 examples"):
         explain.saliency(Pooled(), torch.ones(3, 2))
-
-
-def test_grad_cam_at_the_other_tasks_layer() -> None:
-    """Zeros in silence would read as 'this task looks at nothing'."""
-
-    class Two(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b = nn.Conv2d(1, 2, 3), nn.Conv2d(1, 2, 3)
-
-        def forward(self, x: Tensor) -> dict[str, Tensor]:
-            return {"a": self.a(x).mean(dim=(2, 3)), "b": self.b(x).mean(dim=(2, 3))}
-
-    with pytest.raises(ValueError, match="task 'a' does not depend on layer 'b'"):
-        explain.saliency(Two(), torch.ones(1, 1, 5, 5), method="grad_cam")
-    assert explain.saliency(Two(), torch.ones(1, 1, 5, 5), "a", method="grad_cam", layer="a").abs().sum() >= 0
-
-
-def test_channels_last_features_are_refused() -> None:
-    """Swin's blocks give [B, h, w, C]; read as [B, C, h, w] the map is wrong without a sign of it."""
-
-    class Last(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.features = nn.Identity()
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.features(x.permute(0, 2, 3, 1)).mean(dim=(1, 2))
-
-    with pytest.raises(ValueError, match="channels last"):
-        explain.saliency(Last(), torch.rand(1, 3, 16, 16), method="grad_cam", layer="features", target=0)
 
 
 def test_an_incomplete_integral_is_refused_and_a_refined_one_is_complete() -> None:

@@ -213,17 +213,18 @@ def test_a_repeated_call_with_a_rule_of_its_own(images: Tensor) -> None:
 
 
 class Gated(nn.Module):
-    """Squeeze and excite, GELU, layer norm and attention, over an image normalised inside of the model."""
+    """Squeeze and excite, GELU, layer norm, attention, a class token; an image normalised inside of the model."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.squeeze = nn.Conv2d(2, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
         self.norm, self.qkv, self.out = nn.LayerNorm(8), nn.Linear(8, 24), nn.Linear(8, 3)
+        self.token = nn.Parameter(torch.ones(1, 1, 8))
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.gelu(self.conv((x - 0.3) / 0.5))
         x = x * self.squeeze(x.mean(dim=(2, 3), keepdim=True)).sigmoid()
-        tokens = x.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
         q, k, v = self.qkv(self.norm(tokens)).chunk(3, dim=-1)
         tokens = tokens + F.scaled_dot_product_attention(q, k, v)
         return self.out(tokens.mean(dim=1))

@@ -204,7 +204,7 @@ def test_edges_know_nothing_of_the_model(model: Heads, images: Tensor) -> None:
 # ---- one forward pass for all tasks
 
 
-@pytest.mark.parametrize("method", ["gradient", "input_x_gradient", "grad_cam"])
+@pytest.mark.parametrize("method", ["gradient", "input_x_gradient", "grad_cam", "layercam", "eigencam"])
 def test_all_tasks_from_one_forward_pass(model: Heads, images: Tensor, method: str) -> None:
     model.forwards = 0
     explain.saliency(model, images, method=method)
@@ -296,59 +296,3 @@ def test_a_task_that_does_not_use_the_input_has_a_zero_map() -> None:
             return {"used": x.sum(1), "unused": self.constant.expand(len(x)) * 2}
 
     assert explain.saliency(Half(), X)["unused"].abs().max() == 0
-
-
-# ---- Grad-CAM's layer
-
-
-def test_grad_cam_takes_the_last_convolution_with_what_follows(model: Heads, images: Tensor) -> None:
-    auto = explain.saliency(model, images, "a", method="grad_cam")
-    torch.testing.assert_close(auto, explain.saliency(model, images, "a", method="grad_cam", layer="trunk.5"))
-    torch.testing.assert_close(
-        auto, explain.saliency(model, images, "a", method="grad_cam", layer=model.trunk[5])
-    )
-    first = explain.saliency(model, images, "a", method="grad_cam", layer="trunk.0")
-    assert (auto - first).abs().max() > 1e-3
-
-
-def test_grad_cam_at_a_layer_that_is_changed_in_place_afterwards(images: Tensor) -> None:
-    """The activation is the convolution's own output, whatever is done to that memory later."""
-
-    class InPlace(nn.Module):
-        def __init__(self, in_place: bool) -> None:
-            super().__init__()
-            torch.manual_seed(0)
-            self.conv, self.linear, self.in_place = nn.Conv2d(2, 4, 3), nn.Linear(4, 2), in_place
-
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.conv(x)
-            x = torch.relu_(x) if self.in_place else torch.relu(x)
-            return self.linear(x.mean(dim=(2, 3)))
-
-    with torch.random.fork_rng():
-        maps = [
-            explain.saliency(InPlace(flag), images, method="grad_cam", target=0) for flag in (True, False)
-        ]
-    torch.testing.assert_close(maps[0], maps[1])
-
-
-def test_grad_cam_relu_is_the_positive_part(model: Heads, images: Tensor) -> None:
-    signed = explain.saliency(model, images, "a", method="grad_cam")
-    assert signed.min() < 0
-    torch.testing.assert_close(
-        explain.saliency(model, images, "a", method="grad_cam", relu=True), signed.relu()
-    )
-
-
-@pytest.mark.slow
-def test_grad_cam_on_timm_models() -> None:
-    import timm
-
-    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    resnet = timm.create_model("resnet10t")
-    auto = explain.saliency(resnet, images, target=3, method="grad_cam")
-    assert auto.shape == images.shape
-    with pytest.raises(ValueError, match="cuts the image into patches"):
-        explain.saliency(
-            timm.create_model("vit_tiny_patch16_224", img_size=64), images, target=3, method="grad_cam"
-        )

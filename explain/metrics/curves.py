@@ -1,0 +1,115 @@
+"""Scores along the way from one input to another, features moving in the order of their relevance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from explain.metrics.features import ranking
+from explain.metrics.subject import Subject
+
+
+def removal_curve(
+    subject: Subject, maps: Tensor, steps: int, absolute: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The scores of all tasks as features are removed in the order of one map.
+
+    Shared by the metrics of the same subject: a second call with the same map costs nothing.
+
+    Args:
+        subject: whose clean inputs lose features to its baseline.
+        maps: [B, *S].
+        steps: at most; no more than there are features.
+        absolute: whether evidence against counts as much as evidence for.
+
+    Returns:
+        The fractions of features removed [T], from 0 to 1, and the scores [B, T, K].
+
+    Cost: at most T - 2 forwards an example; steps that change nothing (the input is the baseline there) cost none.
+    """
+    key = ("removal", id(maps), steps, absolute)
+    if key not in subject.memo:
+        counts = step_counts(subject.features.count, steps)
+        order = order_of(subject, maps, absolute)
+        scores = curve(
+            subject,
+            order,
+            counts,
+            (subject.inputs, subject.baseline),
+            (subject.clean, absent_scores(subject)),
+        )
+        # the map is kept with its curve: its id is then no other tensor's
+        subject.memo[key] = (maps, counts.double() / subject.features.count, scores)
+    _, fractions, scores = subject.memo[key]
+    return fractions, scores
+
+
+def absent_scores(subject: Subject) -> Tensor:
+    """Scores [B, K] of the baseline."""
+    if "absent" not in subject.memo:
+        subject.memo["absent"] = subject.scores(subject.baseline)
+    found: Tensor = subject.memo["absent"]
+    return found
+
+
+def order_of(subject: Subject, maps: Tensor, absolute: bool = False) -> Tensor:
+    """Features from the most to the least relevant, [B, F]; ties at random, by a stream for each example."""
+    relevance = subject.features.sums(maps)
+    return ranking(relevance.abs() if absolute else relevance, subject.seed, subject.first)
+
+
+def step_counts(features: int, steps: int) -> Tensor:
+    """How many features have moved at each step, from none to all: whole numbers, evenly spread, no two the same.
+
+    >>> step_counts(10, 4).tolist(), step_counts(2, 4).tolist()
+    ([0, 2, 5, 7, 10], [0, 1, 2])
+    """
+    steps = min(steps, features)
+    return torch.arange(steps + 1) * features // steps
+
+
+def curve(
+    subject: Subject,
+    order: Tensor,
+    counts: Tensor,
+    ends: tuple[Tensor, Tensor],
+    scores: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Scores [B, T, K] on the way from one input to another, the first ``counts[t]`` features of ``order`` moved.
+
+    Args:
+        subject: whose scores.
+        order: [B, F].
+        counts: [T], from 0 to F, not falling.
+        ends: inputs [B, *S] with none and with all features moved.
+        scores: [B, K] of the two.
+
+    Only inputs that differ from the one before are scored; the others have its score.
+    """
+    start, end = ends
+    counts = counts.to(order.device)
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, places)
+    moving = (subject.features.sums((start != end).float()) > 0).gather(1, order)  # [B, F], in order
+    moved = torch.cat([moving.new_zeros(len(moving), 1), moving], dim=1).cumsum(1)[:, counts]  # [B, T]
+    whole = moving.sum(dim=1, keepdim=True)
+    new = moved.diff(dim=1, prepend=moved.new_full((len(moved), 1), -1)) != 0
+    need = new & (moved > 0) & (moved < whole)
+    example, step = need.nonzero().unbind(dim=1)
+
+    def make(chunk: Tensor) -> Tensor:
+        rows = example[chunk]
+        gone = subject.features.spread(rank[rows] < counts[step[chunk], None], rows)
+        return torch.where(gone, end[rows], start[rows])
+
+    found = subject.each(example, make)  # [m, K]
+    # where a step is not new, the latest one that is
+    number = torch.where(need, need.flatten().cumsum(0).reshape(need.shape) - 1, -1).cummax(dim=1).values
+    between = torch.cat([found, found.new_zeros(1, found.shape[1])])[number]  # -1: none yet; replaced below
+    none, all_ = (moved == 0)[:, :, None], (moved == whole)[:, :, None]
+    return torch.where(none, scores[0][:, None], torch.where(all_, scores[1][:, None], between))
+
+
+def column(subject: Subject, values: Tensor, task: str) -> Tensor:
+    """Of [..., K], the numbers of one task, in float64."""
+    return values[..., subject.tasks.index(task)].double()
