@@ -13,6 +13,8 @@ from torch import Tensor
 import explain
 import mtl
 import reports
+from explain.batching import noise_like
+from explain.metrics.localisation import pointing_game, relevance_mass
 
 EVALUATED = ["example", "task", "metric", "region", "map", "value", "higher_is_better"]
 
@@ -70,6 +72,30 @@ def map_correlations(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) 
             for ending, values in (("", pair), ("_absolute", tuple(m.abs() for m in pair))):
                 value = spearmanr(*(m.flatten().numpy() for m in values)).statistic
                 rows.append((example, task, f"parameter_randomisation{ending}", "", "given", value, False))
+    return pd.DataFrame(rows, columns=EVALUATED)
+
+
+def score_words(task: str, maps: Tensor, decide: Tensor, present: Tensor, seed: int) -> pd.DataFrame:
+    """How much of the words' relevance lies on the words that decide, beside a random map and equal weights.
+
+    Args:
+        task: whose maps.
+        maps: [N, L] signed.
+        decide: bool [N, L].
+        present: 1 for a word, 0 behind the last, [N, L]; as a map it stands for the input itself.
+        seed: of the random map.
+
+    Returns:
+        Rows as `explain.evaluate` gives them.
+    """
+    kinds = {"given": maps, "random": noise_like(present, seed, 0) * present, "image": present}
+    metrics = {"relevance_mass": relevance_mass, "pointing_game": pointing_game}
+    rows = [
+        (example, task, metric, task, kind, value, True)
+        for metric, values in metrics.items()
+        for kind, found in kinds.items()
+        for example, value in enumerate(values(found[:, None], decide[:, None]).tolist())
+    ]
     return pd.DataFrame(rows, columns=EVALUATED)
 
 
