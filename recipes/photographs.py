@@ -116,7 +116,7 @@ def train(job: Job) -> None:
         run.log(mtl.rows(test, step=1, epoch=0, split="photographs"))
         mattes = dict.fromkeys(test, data.mattes) if bool(data.has_matte.any()) else {}
         run.save_examples(
-            images.cpu().numpy(), {task: m.numpy() for task, m in mattes.items()}, names=data.names
+            data.images.byte().numpy(), {task: m.numpy() for task, m in mattes.items()}, names=data.names
         )
         frames = []
         for method in options.methods:

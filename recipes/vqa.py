@@ -132,7 +132,7 @@ def explain_answers(job: Job, run: Any, model: Any, data: Any) -> None:
     import torch
 
     import explain
-    from mtl.data.easy_vqa import deciding_words, texts_of
+    from mtl.data.easy_vqa import GROUND, deciding_words, texts_of
     from recipes.record import score_words
 
     options, names = job.options, INPUTS[job.variant]
@@ -143,7 +143,7 @@ def explain_answers(job: Job, run: Any, model: Any, data: Any) -> None:
     image, words = test.inputs["image"], test.inputs["words"]
     present, decide = words.sum(dim=2), deciding_words(words, data.feature_names)  # [N, L]
     run.save_examples(
-        inputs=image[few].numpy(),
+        inputs=((image[few] + GROUND) * 255).round().byte().numpy(),
         masks={task: mask[few].numpy() for task, mask in test.masks.items()},
         words=texts_of(words[few], data.feature_names),
     )

@@ -228,10 +228,12 @@ def signed_png(values: np.ndarray, scale: float) -> str:
 
 
 def image_png(values: np.ndarray) -> str:
-    """An input [C, H, W] or [H, W] from its minimum to its maximum: RGB for three channels, else grey."""
-    values = np.nan_to_num(np.asarray(values, dtype=float))
-    low, high = values.min(), values.max()
-    pixels = np.rint(255 * (values - low) / (high - low if high > low else 1)).astype(np.uint8)
+    """An input [C, H, W] or [H, W]: RGB for three channels, else grey; uint8 as it is, else from minimum to maximum."""
+    pixels = np.asarray(values)
+    if pixels.dtype != np.uint8:
+        values = np.nan_to_num(np.asarray(values, dtype=float))
+        low, high = values.min(), values.max()
+        pixels = np.rint(255 * (values - low) / (high - low if high > low else 1)).astype(np.uint8)
     if pixels.ndim == 3:
         if len(pixels) == 3:
             return _png(pixels.transpose(1, 2, 0), None)

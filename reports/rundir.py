@@ -191,7 +191,8 @@ class RunWriter:
         """Store the inputs that every map of this run explains.
 
         Args:
-            inputs: [N, C, H, W] or [N, F].
+            inputs: [N, C, H, W] or [N, F]; images as uint8 are shown in their own colours, others from minimum to
+                maximum.
             masks: {task: [N, H, W]}.
             feature_names: of the columns of [N, F].
             names: what to call each example.

@@ -187,7 +187,7 @@ def _judged(
     image = {
         1: "More than the image itself has there.",
         0: "Not distinguishable from the image itself.",
-        -1: "The image itself has more of its brightness there: the map is spread wider than the ink.",
+        -1: "The image itself has more of its brightness there: the map is spread wider.",
     }[above_image.sign]
     return heading, f"{text}. {image}", "good"
 
