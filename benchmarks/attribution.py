@@ -52,7 +52,7 @@ class Setting:
         torch.manual_seed(0)
         names = [mtl.Classification(f"task{i}", classes=10) for i in range(tasks)]
         self.model = mtl.MultiTaskModel(mtl.backbone("cnn", in_channels=1, image_size=36), names).eval()
-        self.heads = {task.name: Head(self.model, task.name) for task in names}
+        self.heads = {task.name: Head(self.model, task.name).eval() for task in names}
         self.images = torch.rand(images, 1, 36, 36)
         self.layer = [m for m in self.model.modules() if isinstance(m, nn.Conv2d)][-1]
         self.layer_name = next(n for n, m in self.model.named_modules() if m is self.layer)

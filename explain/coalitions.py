@@ -17,6 +17,8 @@ from explain.batching import stacked
 from explain.features import Features, named_features
 from explain.scorer import Scorer
 
+LARGEST = 4096  # features, where a system of M x M in float64 is solved for each example
+
 
 @dataclass(frozen=True, eq=False)
 class Game:
@@ -51,15 +53,11 @@ class Game:
             count: how many, for each example.
             coalitions: which of them -> bool [n, b or 1, M]; made as they are needed, for memory.
         """
-        found = []
-        for chunk in self.scorer.steps(list(stacked(count + 1, self.inputs))):
-            present = coalitions(range(chunk.start, min(chunk.stop, count)))
-            if chunk.stop > count:  # all features once more: it must score what it has scored
-                present = torch.cat([present, present.new_ones(1, *present.shape[1:])])
-            found.append(self._scores(present.to(self.ids.device)))
-        scores = torch.cat(found)
-        check_repeatable(self.name, self.scorer.tasks, self.full, scores)
-        return scores[:-1].double()
+        found = [
+            self._scores(coalitions(chunk).to(self.ids.device))
+            for chunk in self.scorer.steps(list(stacked(count, self.inputs)))
+        ]
+        return torch.cat(found).double() if found else self.full.new_zeros(0, *self.full.shape)
 
     def _scores(self, present: Tensor) -> Tensor:
         ids = self.ids.flatten(1)
@@ -107,6 +105,7 @@ def over_features(
     """
     full = scorer(inputs.clone()).double()  # first: "predicted" means the prediction here
     baseline = expanded(name, options.baseline, inputs, scorer)
+    check_repeatable(name, scorer, inputs, baseline, full)
     empty = scorer(baseline.clone()).double()
     named = named_features(name, options.features, options.size, inputs, scorer)
     counts = torch.tensor(named.counts * (len(inputs) if len(named.counts) == 1 else 1))
@@ -152,26 +151,45 @@ def all_coalitions(features: int) -> Tensor:
     return (torch.arange(2**features)[:, None] >> torch.arange(features)) % 2 == 1
 
 
-def check_repeatable(name: str, tasks: list[str], full: Tensor, scores: Tensor) -> None:
-    """Raise unless the last of the perturbed copies, which is not perturbed, scores what the inputs have scored.
+def check_size(name: str, features: int) -> None:
+    """Raise where there are too many features for a system of equations."""
+    if features > LARGEST:
+        raise ValueError(
+            f"{name} solves a system of M x M, and {features} features are too many (at most {LARGEST}); "
+            "give features='grid', 'superpixels' or ids"
+        )
 
-    A model that mixes the examples of a batch, or draws at random, gives wrong maps without a sign of it.
+
+def check_repeatable(name: str, scorer: Scorer, inputs: Tensor, baseline: Tensor, full: Tensor) -> None:
+    """Raise unless examples score beside others that are perturbed what they have scored beside others as they are.
+
+    A model that mixes the examples of a batch, or draws at random, gives wrong maps without a sign of it. Cost: one
+    forward.
 
     Args:
         name: of the method.
-        tasks: K names.
-        full: scores of the inputs [B, K].
-        scores: of perturbed copies, and of the inputs again: [n, B, K].
+        scorer: of these rows.
+        inputs: [B, *S].
+        baseline: [B, *S].
+        full: the scores of the inputs, [B, K].
     """
-    tolerance = max(1e-3, 16 * torch.finfo(scores.dtype).eps)
-    size = scores.abs().amax(dim=(0, 1)).double().clamp(min=1e-30)  # [K]
-    off = ((scores[-1].double() - full.double()).abs() / size).amax(dim=0)
-    if (off > tolerance).any():  # NaN passes: it is refused with the map
+    if len(inputs) == 1:
+        scores = scorer(torch.cat([inputs, baseline]))
+        again = scores[:1]
+    else:
+        every_second = (
+            torch.arange(len(inputs), device=inputs.device).reshape(-1, *[1] * (inputs.dim() - 1)) % 2 == 1
+        )
+        scores = scorer(torch.where(every_second, baseline, inputs))
+        full, again = full[::2], scores[::2]
+    size = torch.maximum(scores.abs().amax(dim=0), full.abs().amax(dim=0)).double().clamp(min=1e-30)  # [K]
+    off = ((again.double() - full.double()).abs() / size).amax(dim=0)
+    if (off > max(1e-3, 16 * torch.finfo(scores.dtype).eps)).any():  # NaN passes: it is refused with the map
         worst = int(off.nan_to_num(0).argmax())
         raise ValueError(
-            f"{name}: task '{tasks[worst]}' scores the same examples differently beside other copies (by "
-            f"{float(off[worst]):.1%} of its largest score); the model mixes examples (batch statistics?), draws at "
-            "random or changes its input, and the map would be wrong"
+            f"{name}: the scores of task '{scorer.tasks[worst]}' depend on the other examples of the batch, or on "
+            f"chance (off by {float(off[worst]):.1%} when others are perturbed): batch statistics, or draws in eval "
+            "mode? The map would be wrong"
         )
 
 

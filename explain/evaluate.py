@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 from torch import Tensor, nn
 
+from explain.baselines import Baseline, expanded
 from explain.batching import rows_at_once
+from explain.features import Features
 from explain.guard import guarded
 from explain.inputs import Inputs, lay_out
 from explain.metrics import GROUPS, METRICS
-from explain.metrics.baselines import Baseline, expanded
 from explain.metrics.features import features_of
 from explain.metrics.given import (
     GIVEN,
@@ -45,7 +46,8 @@ def evaluate(
     target: Target | Mapping[str, Target] = "predicted",
     score: str | Mapping[str, str] = "logit",
     baseline: Baseline = 0.0,
-    features: Any = None,
+    features: Features = None,
+    size: int | None = None,
     method: str | None = None,
     method_options: Mapping[str, Any] | None = None,
     controls: Sequence[str] = ("random", "image"),
@@ -73,8 +75,9 @@ def evaluate(
         score: what of the target was explained, as for `saliency`.
         baseline: what stands for an absent input: a number, [*S], [B, *S], ``"mean"`` (each channel's own mean) or
             ``"blur"``.
-        features: what is taken away together (superpixels): integers [*S] or [B, *S], or for several inputs a tuple or
-            dict of such; None: pixels over channels of [B, C, *P], tokens of [B, L, D], columns of [B, N].
+        features: what is taken away together: ``"each"`` pixel over channels, token or column, also where None;
+            ``"grid"``, ``"superpixels"``, or integer ids, as for the method feature_ablation.
+        size: cells along each side of a grid, or about how many superpixels.
         method: the name of the method that made the maps, for the metrics that explain again.
         method_options: and its options.
         controls: of ``"random"``, ``"image"``, ``"edges"``: methods that know nothing of the model.
@@ -121,7 +124,10 @@ def evaluate(
     values = of_maps(chosen, every, regions)
     if any(metric.kind in ("model", "method") for metric in chosen.values()):
         stripped = unwrap(model)
-        away, groups = expanded("evaluate", baseline, joined, nothing), features_of(layout, joined, features)
+        away, groups = (
+            expanded("evaluate", baseline, joined, nothing),
+            features_of(layout, joined, features, size),
+        )
 
         def run() -> Values:
             subject = make_subject(

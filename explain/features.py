@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from explain.names import unknown
+from explain.options import check_count
 from explain.scorer import Scorer
 
 Features = Tensor | str | Mapping[str, Tensor | str] | None
@@ -55,8 +56,8 @@ def named_features(name: str, features: Features, size: int | None, inputs: Tens
         ValueError: names that are not there, shapes that do not fit, a size of nothing.
         TypeError: ids that are no integers.
     """
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ValueError(f"{name}: size must be an integer >= 1, got {size!r}")
+    if size is not None:
+        check_count(name, "size", size)
     parts = scorer.split(inputs)
     if len(parts) == 1:
         if isinstance(features, Mapping):

@@ -13,8 +13,9 @@ divide              divided by an activation
 relu, clipped_relu  ReLU under any name, and ReLU with an upper bound (ReLU6)
 elementwise         every other function of single elements
 max, maximum        max pooling and maxima; the larger of two tensors
-softmax, norm, attention, gated, moment, logsumexp   softmax and its logarithm; layer, group, instance and RMS norm;
-                    scaled dot products; GLU; norms, variances; each can be taken apart (`explain.parts`)
+softmax, norm, attention, gated, recurrent, moment, logsumexp
+                    softmax and its logarithm; layer, group, instance and RMS norm; scaled dot products; GLU; LSTM and
+                    its like; norms and variances; each can be taken apart (`explain.parts`)
 batch_norm          with running statistics: affine.   ``batch_statistics``: the batch's own, which mix examples
 dropout             switched off.   ``random``: switched on
 select              moves elements, chosen by values of the input (x[scores.argmax()])
@@ -73,6 +74,7 @@ NAMES = {
     "batch_norm": "batch_norm",
     "attention": "scaled_dot_product_attention",
     "gated": "glu",
+    "recurrent": "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell",
     "moment": "norm vector_norm std var std_mean var_mean",
     "dropout": """
         dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout""",
@@ -158,6 +160,12 @@ def argument(
     return args[place] if place < len(args) else kwargs.get(name, default)
 
 
+def quotient(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What is divided, and by what: ``x / y`` and ``2 / x`` (which is ``x.__rdiv__(2)``)."""
+    above, below = args[0], argument(args, kwargs, 1, "other")
+    return (below, above) if name == "rdiv" else (above, below)
+
+
 def classify(
     op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], active: Collection[int], aside: Collection[int]
 ) -> str:
@@ -188,9 +196,7 @@ def classify(
         case "bilinear":
             return _bilinear(op.name, args, kwargs, active, aside)
         case "divide":
-            above, below = (
-                (args[1], args[0]) if op.name == "rdiv" else (args[0], argument(args, kwargs, 1, "other"))
-            )
+            above, below = quotient(op.name, args, kwargs)
             if argument(args, kwargs, 2, "rounding_mode") is not None:
                 return "unknown"
             return "divide" if count(below, active) else "gate" if count((above, below), aside) else "scale"

@@ -79,7 +79,10 @@ def channels_last(filters: list[nn.Parameter]) -> Iterator[None]:
     own = [weight.data for weight in filters]
     try:
         for weight, data in zip(filters, own, strict=True):
-            weight.data = data.contiguous(memory_format=torch.channels_last)
+            _, channels, height, width = data.shape
+            strides = (channels * height * width, 1, width * channels, channels)
+            # strides by hand: for one channel both layouts are the same numbers, and torch would take the slow one
+            weight.data = torch.empty_strided(data.shape, strides, dtype=data.dtype).copy_(data)
         yield
     finally:
         for weight, data in zip(filters, own, strict=True):

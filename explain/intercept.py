@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node, disable_saved_tensors_hooks, saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
-from explain.functions import FUNCTIONS, Op, argument, classify, tensors_in
+from explain.functions import FUNCTIONS, ONLY_SHAPE, Op, argument, classify, tensors_in
 from explain.scorer import Scorer
 
 ASIDE = {  # what a refusal calls the kinds that are about values computed without a gradient
@@ -85,14 +85,18 @@ class Call:
 
         It never writes into an operand.
         """
-        given = iter(operands or self.active)
-        ids = {id(tensor) for tensor in self.active}
-        args, kwargs = _mapped((self.args, self.kwargs), lambda t: next(given) if id(t) in ids else t)
+        args, kwargs = self.arguments(*operands) if operands else (self.args, self.kwargs)
         if self.in_place:
             args = (args[0].clone(), *args[1:])
             self.func(*args, **kwargs)
             return args[0]
         return self.func(*args, **kwargs)
+
+    def arguments(self, *operands: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """``args`` and ``kwargs`` with other operands in the place of the active ones."""
+        given = iter(operands)
+        ids = {id(tensor) for tensor in self.active}
+        return _mapped((self.args, self.kwargs), lambda t: next(given) if id(t) in ids else t)
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:
         """An argument that may have been given by place or by name."""
@@ -164,7 +168,7 @@ class Intercept(TorchFunctionMode):
         try:
             saved: Any = disable_saved_tensors_hooks(CHECKPOINTED)
             if not keep:
-                saved = saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0))
+                saved = saved_tensors_hooks(lambda _: None, _gone)
             with _uncompiled(), saved, self:
                 return scorer.columns(x)
         except (ValueError, RuntimeError) as error:
@@ -199,7 +203,9 @@ class Intercept(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
+        kwargs, op = kwargs or {}, FUNCTIONS.get(func)
+        if op is not None and op.name in ONLY_SHAPE and not any(self._look(args[:1])):
+            return func(*args, **kwargs)  # mask.to(x) takes nothing of x but its type
         active, aside, parameters = self._look((args, kwargs))
         if not active and not aside:
             if not parameters:
@@ -210,7 +216,6 @@ class Intercept(TorchFunctionMode):
             ids = {id(tensor) for tensor in parameters}
             args, kwargs = _mapped((args, kwargs), lambda t: self._detached(t) if id(t) in ids else t)
             active, aside, _ = self._look((args, kwargs))
-        op = FUNCTIONS.get(func)
         if op is not None and op.kind == "constant":
             return func(*args, **kwargs)
         if not active or getattr(func, "__name__", "") in GETTERS:
@@ -365,3 +370,7 @@ def _body(func: FunctionType) -> FunctionType:
 
 def _no(*_: Any) -> bool:
     return False
+
+
+def _gone(_: Any) -> Tensor:
+    raise ValueError("the model takes gradients inside its forward pass, which cannot be followed here")

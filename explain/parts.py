@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from explain.functions import quotient
 from explain.intercept import Call, Rule
+from explain.recurrent import recurrent
 
 
 def softmax(call: Call) -> Any:
@@ -32,9 +34,7 @@ def softmax(call: Call) -> Any:
 
 def divide(call: Call) -> Any:
     """x / y as x * (1 / y)."""
-    above, below = call.args[0], call.argument(1, "other")
-    if call.name == "rdiv":
-        above, below = below, above
+    above, below = quotient(call.name, call.args, call.kwargs)
     return call.inside(lambda: below.reciprocal() * above)
 
 
@@ -42,7 +42,8 @@ def larger(call: Call) -> Any:
     """The larger of two tensors, as a maximum over a new dimension."""
 
     def parts(one: Tensor, other: Tensor) -> Tensor:
-        return torch.stack(torch.broadcast_tensors(one, other), dim=-1).amax(-1)
+        shape = torch.broadcast_shapes(one.shape, other.shape)
+        return torch.stack([one.expand(shape), other.expand(shape)], dim=-1).amax(-1)
 
     return call.inside(parts, call.args[0], call.argument(1, "other"))
 
@@ -111,7 +112,7 @@ def normalised(call: Call) -> Any:
         if call.name != "rms_norm":
             grouped = grouped - grouped.mean(dims, keepdim=True)
         size = (grouped * grouped).mean(dims, keepdim=True)
-        out = (grouped * (size + eps).rsqrt()).reshape(x.shape)
+        out = (grouped / (size + eps).sqrt()).reshape(x.shape)
         if call.name in {"group_norm", "instance_norm"}:  # one weight a channel, dimension 1
             channels = (-1, *[1] * (x.dim() - 2))
             weight, bias = (None if p is None else p.reshape(channels) for p in (weight, bias))
@@ -170,5 +171,6 @@ PARTS: dict[str, Rule] = {
     "gated": gated,
     "attention": attention,
     "norm": normalised,
+    "recurrent": recurrent,
     "moment": moment,
 }

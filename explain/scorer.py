@@ -81,8 +81,9 @@ class Scorer:
         """The same scores for some of the examples: ``index`` [b] into this scorer's rows; after the first call."""
         part = {task: score.of(index) for task, score in self.scores.items()}
         every = torch.arange(self.total, device=index.device)[self.rows]
+        rows = every[index]
         return Scorer(
-            self.model, self.layout, self.task, self.target, self.score, every[index], self.total, scores=part
+            self.model, self.layout, self.task, self.target, self.score, rows, self.total, self.progress, part
         )
 
     def gradients(self, columns: Sequence[Tensor], of: Tensor) -> list[Tensor | None]:

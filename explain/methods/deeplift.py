@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from explain.baselines import Baseline, expanded
+from explain.baselines import Baseline, BaselineSet, expanded, expanded_set
 from explain.batching import stacked
 from explain.intercept import Call, Intercept, Rule, passed
-from explain.methods.gradient_shap import baseline_set
 from explain.methods.multipliers import MULTIPLIERS
 from explain.parts import PARTS
 from explain.scorer import Scorer
@@ -51,7 +50,7 @@ class _Notes:
 
 @dataclass
 class _Compared:
-    """Stacked copies of the inputs, whose forward pass is noted, to be compared with sets of baselines."""
+    """Stacked copies of the inputs, whose forward pass is noted, to be compared with baselines."""
 
     method: str
     scorer: Scorer
@@ -85,18 +84,24 @@ def check_sums(
     method: str, scorer: Scorer, maps: list[Tensor], change: Tensor, scores: Tensor, tolerance: float
 ) -> None:
     """Raise if a map [B, *S] does not add up to its task's change of score, a column of [B, K]."""
+    before = scores - change
     rounding = 8 * torch.finfo(scores.dtype).eps * scores.abs().clamp(min=1)
+    # not of the map's size alone: a map of huge values that cancel each other would pass
+    scale = torch.maximum(torch.maximum(scores.abs(), before.abs()), change.abs())
     for k, (task, attribution) in enumerate(zip(scorer.tasks, maps, strict=True)):
         total, size = attribution.flatten(1).sum(1), attribution.flatten(1).abs().sum(1)
         gap = (total - change[:, k]).abs()
-        bad = ~(gap <= tolerance * size + rounding[:, k])  # NaN counts as bad
+        allowed = tolerance * torch.minimum(size, scale[:, k]) + rounding[:, k]
+        bad = ~(
+            gap <= allowed.nan_to_num(torch.inf)
+        )  # a gap of NaN is bad, a tolerance of inf times zero is not
         if bad.any():
-            worst = int(torch.where(bad, (gap / size).nan_to_num(torch.inf), -1).argmax())
+            worst = int(torch.where(bad, gap.nan_to_num(torch.inf), -1).argmax())
             raise ValueError(
                 f"{method}: a map of task '{task}' adds up to {float(total[worst]):.4g}, but the score changes by "
-                f"{float(change[worst, k]):.4g} from the baseline (gap {float(gap[worst] / size[worst]):.2%} of the "
-                f"map, tolerance {tolerance:.2%}); does the model give the same scores each time? "
-                "tolerance=float('inf') gives the map all the same"
+                f"{float(change[worst, k]):.4g} from the baseline, with a tolerance of {tolerance:.2%}; its absolute "
+                f"values add up to {float(size[worst]):.4g}: where that is far more, explain model.double() at "
+                "inputs.double() or choose another baseline; tolerance=float('inf') gives the map all the same"
             )
 
 
@@ -114,7 +119,7 @@ class DeepLift:
     Args:
         baseline: a number; a tensor [*S] or [B, *S]; ``"zero"``, ``"mean"`` or ``"blur"``.
         tolerance: the largest gap |sum of the map - (score(x) - score(baseline))|, as a fraction of the sum of the
-            map's absolute values.
+            map's absolute values, and of the largest of |score(x)|, |score(baseline)| and their difference.
     """
 
     baseline: Baseline = 0.0
@@ -142,11 +147,11 @@ class DeepLiftShap:
     Cost: N + 1 forwards, N backwards a task (an example alone takes several baselines in one pass).
 
     Args:
-        baselines: [N, *S]; or a number, for one.
+        baselines: [N, *S]; or a number, for one; for several inputs also a tuple or dict of [N, *S].
         tolerance: as for `DeepLift`.
     """
 
-    baselines: float | Tensor = 0.0
+    baselines: BaselineSet = 0.0
     tolerance: float = 0.001
 
     def __post_init__(self) -> None:
@@ -155,7 +160,7 @@ class DeepLiftShap:
 
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         del first, seed
-        baselines = baseline_set("deeplift_shap", self.baselines, inputs)
+        baselines = expanded_set("deeplift_shap", self.baselines, inputs, scorer)
         with torch.no_grad():
             scores = scorer(inputs)  # "predicted" means the prediction for one copy of the inputs
         maps = [torch.zeros_like(inputs) for _ in scorer.tasks]

@@ -24,7 +24,8 @@ class FeatureAblation:
         features: what is one feature: "each", "grid", "superpixels", or ids; see `explain.features.named_features`.
         size: cells along each side of a grid, or superpixels an image.
         baseline: what stands for an absent feature: a number, [*S], [B, *S], "zero", "mean" or "blur".
-        divided: whether a feature's elements share its value; else each of them carries all of it, as in Captum.
+        divided: whether a feature's elements share its value; if not, each of them carries all of
+            it, as in Captum and in occlusion.
     """
 
     features: Features = None

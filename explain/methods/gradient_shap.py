@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from explain.baselines import BaselineSet, expanded_set
 from explain.batching import generator, noise_like, stacked
 from explain.methods.gradients import input_gradients
 from explain.methods.noise import ranges
@@ -23,12 +24,12 @@ class GradientShap:
     2017; Erion et al. 2021, equation 3 (expected gradients). Cost: ``samples`` forwards, as many backwards a task.
 
     Args:
-        baselines: a number, or a tensor [N, *S] to draw from.
+        baselines: a number, or a tensor [N, *S] to draw from; for several inputs also a tuple or dict of [N, *S].
         samples: draws for each example.
         noise: standard deviation of noise on the input in each draw, as a fraction of each example's range.
     """
 
-    baselines: float | Tensor = 0.0
+    baselines: BaselineSet = 0.0
     samples: int = 20
     noise: float = 0.0
 
@@ -39,7 +40,7 @@ class GradientShap:
             raise ValueError(f"gradient_shap: noise must be >= 0 and finite, got {self.noise}")
 
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
-        baselines = baseline_set("gradient_shap", self.baselines, inputs)
+        baselines = expanded_set("gradient_shap", self.baselines, inputs, scorer)
         with torch.no_grad():
             scorer(inputs)  # "predicted" means the prediction for the clean inputs
         spread = self.noise * ranges(scorer, inputs)
@@ -67,17 +68,3 @@ class GradientShap:
             pieces = torch.randperm(self.samples, generator=stream)
             places.append((pieces + torch.rand(self.samples, generator=stream)) / self.samples)
         return torch.stack(which, dim=1).to(inputs.device), torch.stack(places, dim=1).to(inputs)
-
-
-def baseline_set(name: str, baselines: float | Tensor, inputs: Tensor) -> Tensor:
-    """Baselines [N, *S] from a number or a tensor [N, *S], for every example alike."""
-    if not isinstance(baselines, Tensor):
-        return torch.full_like(inputs[:1], float(baselines))
-    if baselines.shape[1:] != inputs.shape[1:] or not len(baselines):
-        raise ValueError(
-            f"{name}: baselines must be a number or [N, *S] = [N, {', '.join(map(str, inputs.shape[1:]))}], "
-            f"got {list(baselines.shape)}"
-        )
-    if not torch.isfinite(baselines).all():
-        raise ValueError(f"{name}: the baselines hold NaN or infinite values")
-    return baselines.to(inputs)

@@ -65,7 +65,8 @@ def rectified_maps(name: str, guided: bool, scorer: Scorer, inputs: Tensor) -> l
 
     def rectify(call: Call) -> Tensor:
         result: Tensor = _Rectified.apply(call.active[0], call, _open(call) if guided else None)
-        result.register_hook(lambda _: fired.add(intercept.task))
+        engine = call.engine
+        result.register_hook(lambda _: fired.add(engine.task))
         return result
 
     def of_the_target(call: Call) -> Any:

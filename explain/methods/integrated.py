@@ -8,6 +8,7 @@ import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
+from explain.baselines import Baseline, expanded
 from explain.batching import rows_at_once
 from explain.methods.gradients import input_gradients
 from explain.scorer import Scorer
@@ -23,14 +24,15 @@ class IntegratedGradients:
     Source: Sundararajan et al. 2017, equation 1 and proposition 1. Cost: ``steps`` forwards, as many backwards a task.
 
     Args:
-        baseline: a number, or a tensor [*S] or [B, *S].
+        baseline: a number; a tensor [*S] or [B, *S]; ``"zero"``, ``"mean"`` or ``"blur"``; for several inputs also a
+            tuple or dict of these.
         steps: points on the line to begin with.
         max_steps: points at most.
         tolerance: the largest gap |sum of the map - (score(x) - score(baseline))|, as a fraction of the sum of the
             map's absolute values.
     """
 
-    baseline: float | Tensor = 0.0
+    baseline: Baseline = 0.0
     steps: int = 32
     max_steps: int = 1024
     tolerance: float = 0.01
@@ -42,12 +44,10 @@ class IntegratedGradients:
             )
         if not self.tolerance > 0:
             raise ValueError(f"integrated_gradients: tolerance must be > 0, got {self.tolerance}")
-        if isinstance(self.baseline, Tensor) and not torch.isfinite(self.baseline).all():
-            raise ValueError("integrated_gradients: the baseline holds NaN or infinite values")
 
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         del first, seed
-        baseline = _expanded(self.baseline, inputs, scorer)
+        baseline = expanded("integrated_gradients", self.baseline, inputs, scorer)
         with torch.no_grad():
             at_input = scorer(inputs)  # [B, K]; first, for "predicted" means the prediction here
             change = at_input - scorer(baseline)
@@ -93,18 +93,3 @@ def _integrate(scorer: Scorer, inputs: Tensor, baseline: Tensor, steps: int) -> 
         internal_batch_size=max(rows_at_once(inputs.shape[1:]), len(inputs)),
     )
     return torch.stack([m.detach() for m in maps], dim=1)
-
-
-def _expanded(baseline: float | Tensor, inputs: Tensor, scorer: Scorer) -> Tensor:
-    """The baseline of these rows, [B, *S]."""
-    if not isinstance(baseline, Tensor):
-        return torch.full_like(inputs, float(baseline))
-    shape = list(baseline.shape)
-    if baseline.shape == inputs.shape[1:]:
-        return baseline.to(inputs).expand_as(inputs)
-    if baseline.shape == (scorer.total, *inputs.shape[1:]):
-        return baseline.to(inputs)[scorer.rows]
-    raise ValueError(
-        f"integrated_gradients: baseline must be a number, {list(inputs.shape[1:])} or "
-        f"{[scorer.total, *inputs.shape[1:]]}, got {shape}"
-    )

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from explain.baselines import Baseline
 from explain.batching import generator
-from explain.coalitions import Game, check_efficiency, over_features
+from explain.coalitions import Game, check_efficiency, check_size, over_features
 from explain.features import Features
+from explain.options import check_count, check_positive
 from explain.scorer import Scorer
-
-LARGEST = 4096  # features: a system of M x M in float64 is solved for each example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +34,7 @@ class KernelShap:
         size: cells along each side of a grid, or superpixels an image.
         baseline: what stands for an absent feature: a number, [*S], [B, *S], "zero", "mean" or "blur".
         divided: whether a feature's elements share its value, so that the map too sums to score(x) - score(baseline);
-            else each of them carries all of it, as in Captum.
+            if not, each of them carries all of it, as in Captum.
         tolerance: the largest gap of that sum, as a fraction of the sum of absolute values.
     """
 
@@ -43,14 +42,13 @@ class KernelShap:
     features: Features = None
     size: int | None = None
     baseline: Baseline = 0.0
-    divided: bool = False
+    divided: bool = True
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
-        if self.samples is not None and self.samples < 2:
-            raise ValueError(f"kernel_shap: samples must be >= 2, got {self.samples}")
-        if not self.tolerance > 0:
-            raise ValueError(f"kernel_shap: tolerance must be > 0, got {self.tolerance}")
+        if self.samples is not None:
+            check_count("kernel_shap", "samples", self.samples, 2)
+        check_positive("kernel_shap", "tolerance", self.tolerance)
 
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         def solve(game: Game) -> Tensor:
@@ -61,15 +59,6 @@ class KernelShap:
             return check_efficiency(game, _fitted(game, samples, seed), self.tolerance)
 
         return over_features("kernel_shap", self, scorer, inputs, first, solve)
-
-
-def check_size(name: str, features: int) -> None:
-    """Raise where there are too many features for a system of equations."""
-    if features > LARGEST:
-        raise ValueError(
-            f"{name} solves a system of M x M, and {features} features are too many (at most {LARGEST}); "
-            "give features='grid', 'superpixels' or ids"
-        )
 
 
 def _fitted(game: Game, samples: int, seed: int) -> Tensor:

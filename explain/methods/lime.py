@@ -9,9 +9,9 @@ from torch import Tensor
 
 from explain.baselines import Baseline
 from explain.batching import generator
-from explain.coalitions import Game, all_coalitions, over_features
+from explain.coalitions import Game, all_coalitions, check_size, over_features
 from explain.features import Features
-from explain.methods.kernel_shap import check_size
+from explain.options import check_count, check_positive
 from explain.scorer import Scorer
 
 
@@ -32,7 +32,8 @@ class Lime:
         features: what is one feature: "each", "grid", "superpixels", or ids; see `explain.features.named_features`.
         size: cells along each side of a grid, or superpixels an image.
         baseline: what stands for an absent feature: a number, [*S], [B, *S], "zero", "mean" or "blur".
-        divided: whether a feature's elements share its value; else each of them carries all of it, as in Captum.
+        divided: whether a feature's elements share its value, so that sums over a map are sums over features; if not,
+            each of them carries all of it, as in Captum.
     """
 
     samples: int | None = None
@@ -41,15 +42,13 @@ class Lime:
     features: Features = None
     size: int | None = None
     baseline: Baseline = 0.0
-    divided: bool = False
+    divided: bool = True
 
     def __post_init__(self) -> None:
-        if self.samples is not None and self.samples < 2:
-            raise ValueError(f"lime: samples must be >= 2, got {self.samples}")
-        if not self.width > 0:
-            raise ValueError(f"lime: width must be > 0, got {self.width}")
-        if not self.ridge >= 0:
-            raise ValueError(f"lime: ridge must be >= 0, got {self.ridge}")
+        if self.samples is not None:
+            check_count("lime", "samples", self.samples, 2)
+        check_positive("lime", "width", self.width)
+        check_positive("lime", "ridge", self.ridge, zero=True)
 
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         return over_features("lime", self, scorer, inputs, first, lambda game: self._fitted(game, seed))
@@ -93,8 +92,14 @@ def _ridge(z: Tensor, weights: Tensor, scores: Tensor, ridge: float) -> Tensor:
     """argmin sum_n w_n (scores_n - intercept - z_n phi)^2 + ridge |phi|^2, the intercept not penalised: phi [M, K]."""
     mean = weights / weights.sum()
     z, scores = z - mean @ z, scores - mean @ scores
-    system = (z.T * weights) @ z + ridge * torch.eye(z.shape[1], dtype=z.dtype)
-    found, info = torch.linalg.solve_ex(system, (z.T * weights) @ scores)
-    if int(info):
-        raise ValueError("lime: the samples do not determine the coefficients; raise samples, width or ridge")
+    system = (z.T * weights) @ z
+    worth = float(system.diagonal().mean())
+    found, info = torch.linalg.solve_ex(
+        system + ridge * torch.eye(z.shape[1], dtype=z.dtype), (z.T * weights) @ scores
+    )
+    if int(info) or not worth > ridge:  # a map of nearly zeros would read as "nothing matters"
+        raise ValueError(
+            f"lime: the samples weigh too little to determine the coefficients ({worth:.1e} a feature, beside a "
+            f"penalty of {ridge:.1e}); raise width or samples, or lower ridge"
+        )
     return found

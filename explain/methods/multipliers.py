@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from explain.functions import tensors_in
+from explain.functions import quotient, tensors_in
 from explain.intercept import Call
 
 Multiplier = Callable[[Call, list[Tensor]], Any]
@@ -43,6 +43,25 @@ class _Times(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return gradients[0] * ctx.multiplier, None, None
+
+
+class _Shared(torch.autograd.Function):
+    """A value of two operands forward; backward the gradient times a multiplier for each."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, one: Tensor, other: Tensor, value: list[Tensor], multipliers: list[Tensor]
+    ) -> Tensor:
+        ctx.shapes, ctx.multipliers = (one.shape, other.shape), multipliers
+        return value[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        one, other = (
+            (gradients[0] * m).sum_to_size(shape)
+            for m, shape in zip(ctx.multipliers, ctx.shapes, strict=True)
+        )
+        return one, other, None, None
 
 
 class _Given(torch.autograd.Function):
@@ -121,6 +140,24 @@ def share(call: Call, others: list[Tensor]) -> Tensor:
     return _Through.apply(out, [value])
 
 
+def divide(call: Call, others: list[Tensor]) -> Tensor:
+    """q = x / y, as the inverse of the product x = q y, which is shared evenly.
+
+    x - x0 = (q - q0) (y + y0) / 2 + (y - y0) (q + q0) / 2, solved for q - q0. The even share of x * (1 / y) would be
+    exact too, but grows without bound where y0 is near zero: where what is normalised is constant at the baseline. It
+    is used where y changes its sign. A constant divided by y is a function of y alone.
+    """
+    if len(call.active) == 1:
+        return rescale(call, others)
+    pair = [tensor.detach() for tensor in call.active]
+    with torch.no_grad():
+        (x0, y0), (x, y) = (quotient(call.name, *call.arguments(*operands)) for operands in (pair, others))
+        value, same = call.run(*pair), y * y0 > 0
+        to_x = torch.where(same, 2 / (y + y0), (1 / y + 1 / y0) / 2)
+        to_y = torch.where(same, -(x / y + x0 / y0) / (y + y0), -(x + x0) / (2 * y * y0))
+    return _Shared.apply(*call.active, [value], [to_y, to_x] if call.name == "rdiv" else [to_x, to_y])
+
+
 def winner(call: Call, others: list[Tensor]) -> Any:
     """Max pooling and maxima: the change goes to one place.
 
@@ -190,6 +227,7 @@ MULTIPLIERS: dict[str, Multiplier] = {
     "clipped_relu": rescale,
     "elementwise": rescale,
     "product": share,
+    "divide": divide,
     "max": winner,
     "logsumexp": log_of_sums,
 }

@@ -13,6 +13,7 @@ from torch import Tensor
 from explain.baselines import Baseline, expanded
 from explain.batching import stacked
 from explain.coalitions import check_repeatable
+from explain.options import check_count
 from explain.scorer import Scorer
 
 Sides = int | Sequence[int] | None
@@ -42,22 +43,19 @@ class Occlusion:
     def __post_init__(self) -> None:
         for name in ("window", "stride"):
             value = getattr(self, name)
-            for side in [] if value is None else [value] if isinstance(value, int) else value:
-                if side < 1:
-                    raise ValueError(f"occlusion: {name} must be >= 1, got {value}")
+            if value is not None:
+                for side in value if isinstance(value, tuple | list) else [value]:
+                    check_count("occlusion", name, side)
 
     @torch.no_grad()
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         del first, seed
         full = scorer(inputs.clone())  # [B, K]; first: this fixes "predicted"
-        parts, covers = (
-            scorer.split(inputs),
-            scorer.split(expanded("occlusion", self.baseline, inputs, scorer)),
-        )
+        cover = expanded("occlusion", self.baseline, inputs, scorer)
+        check_repeatable("occlusion", scorer, inputs, cover, full)
+        parts, covers = scorer.split(inputs), scorer.split(cover)
         windows = self._windows(parts)
-        scores = _covered(scorer, inputs, parts, covers, windows)  # [W + 1, B, K]
-        check_repeatable("occlusion", scorer.tasks, full, scores)
-        falls = full - scores[:-1]
+        falls = full - _covered(scorer, inputs, parts, covers, windows)  # [W, B, K]
         maps = [part.new_zeros(falls.shape[2], *part.shape) for part in parts]  # [K, B, *S]
         counts = [part.new_zeros(part.shape[1:]) for part in parts]
         for (at, where), fall in zip(windows, falls, strict=True):
@@ -69,6 +67,10 @@ class Occlusion:
     def _windows(self, parts: Sequence[Tensor]) -> list[Window]:
         """Every window of every part, in the order of the input."""
         windows: list[Window] = []
+        if (self.window or self.stride) and len(parts) > 1 and all(part.dim() < 4 for part in parts):
+            raise ValueError(
+                "occlusion: of several inputs, window and stride are for the images, and there are none"
+            )
         for at, part in enumerate(parts):
             shape = part.shape[1:]
             own = len(parts) == 1 or len(shape) >= 3  # a number is not for the words beside an image
@@ -122,15 +124,13 @@ def _covered(
     covers: Sequence[Tensor],
     windows: Sequence[Window],
 ) -> Tensor:
-    """Scores [W + 1, B, K] with each window covered, and of the inputs as they are."""
+    """Scores [W, B, K] with each window covered."""
     rows, scores = len(inputs), []
     copies: list[Tensor] = []
-    for chunk in scorer.steps(list(stacked(len(windows) + 1, inputs))):
+    for chunk in scorer.steps(list(stacked(len(windows), inputs))):
         if len(copies) == 0 or len(copies[0]) != len(chunk) * rows:
             copies = [part.repeat(len(chunk), *[1] * (part.dim() - 1)) for part in parts]
-        here = [
-            (slice(i * rows, (i + 1) * rows), *windows[w]) for i, w in enumerate(chunk) if w < len(windows)
-        ]
+        here = [(slice(i * rows, (i + 1) * rows), *windows[w]) for i, w in enumerate(chunk)]
         for copy, at, where in here:
             copies[at][copy, *where] = covers[at][:, *where]
         versions = [part._version for part in copies]

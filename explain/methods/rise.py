@@ -14,6 +14,7 @@ from explain.baselines import Baseline, expanded
 from explain.batching import generator, stacked
 from explain.coalitions import check_repeatable
 from explain.features import thin
+from explain.options import check_count
 from explain.scorer import Scorer
 
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -46,9 +47,8 @@ class Rise:
 
     def __post_init__(self) -> None:
         for name in ("samples", "cells"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"rise: {name} must be >= 1, got {getattr(self, name)}")
-        if not 0 < self.p < 1:
+            check_count("rise", name, getattr(self, name))
+        if not (isinstance(self.p, float) and 0 < self.p < 1):
             raise ValueError(f"rise: p must be between 0 and 1, got {self.p}")
 
     @torch.no_grad()
@@ -56,15 +56,14 @@ class Rise:
         del first
         full = scorer(inputs.clone())  # first: "predicted" means the prediction here
         parts = scorer.split(inputs)
-        behind = scorer.split(expanded("rise", self.baseline, inputs, scorer))
+        baseline = expanded("rise", self.baseline, inputs, scorer)
+        check_repeatable("rise", scorer, inputs, baseline, full)
+        behind = scorer.split(baseline)
         draws = [self._draws(part, generator(seed, 0, i)) for i, part in enumerate(parts)]
         sums: list[Tensor] = []  # of scores times masks, of masks, of scores
-        for chunk in scorer.steps(list(stacked(self.samples + 1, inputs))):  # one more: everything kept
+        for chunk in scorer.steps(list(stacked(self.samples, inputs))):
             masks = [_masks(part, drawn, chunk) for part, drawn in zip(parts, draws, strict=True)]
             scores = self._scores(scorer, parts, behind, masks).reshape(len(chunk), *full.shape)
-            if chunk.stop > self.samples:
-                check_repeatable("rise", scorer.tasks, full, scores)
-                masks, scores = [m[:-1] for m in masks], scores[:-1]
             flat, scores = torch.cat([m.flatten(1) for m in masks], dim=1).double(), scores.double()  # [n, P]
             new = [torch.einsum("nbk,np->kbp", scores, flat), flat.sum(0), scores.sum(0)]
             sums = [a + b for a, b in zip(sums, new, strict=True)] if sums else new
@@ -82,10 +81,7 @@ class Rise:
         if part.dim() >= 4:
             shape = (1, *(min(self.cells, side) for side in part.shape[2:]))
         kept = torch.rand(self.samples, *shape, generator=stream) < self.p
-        moved = torch.rand(self.samples, len(shape) - 1, generator=stream)
-        return torch.cat([kept, kept.new_ones(1, *shape)]), torch.cat(
-            [moved, moved[:1]]
-        )  # the last keeps everything
+        return kept, torch.rand(self.samples, len(shape) - 1, generator=stream)
 
     def _scores(
         self, scorer: Scorer, parts: Sequence[Tensor], behind: Sequence[Tensor], masks: Sequence[Tensor]

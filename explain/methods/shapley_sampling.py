@@ -12,6 +12,7 @@ from explain.baselines import Baseline
 from explain.batching import generator
 from explain.coalitions import Game, all_coalitions, check_efficiency, over_features
 from explain.features import Features
+from explain.options import check_count, check_positive
 from explain.scorer import Scorer
 
 
@@ -32,7 +33,7 @@ class ShapleySampling:
         size: cells along each side of a grid, or superpixels an image.
         baseline: what stands for an absent feature: a number, [*S], [B, *S], "zero", "mean" or "blur".
         divided: whether a feature's elements share its value, so that the map too sums to score(x) - score(baseline);
-            else each of them carries all of it, as in Captum.
+            if not, each of them carries all of it, as in Captum.
         tolerance: the largest gap of that sum, as a fraction of the sum of absolute values.
     """
 
@@ -41,14 +42,12 @@ class ShapleySampling:
     features: Features = None
     size: int | None = None
     baseline: Baseline = 0.0
-    divided: bool = False
+    divided: bool = True
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
-        if self.permutations < 1:
-            raise ValueError(f"shapley_sampling: permutations must be >= 1, got {self.permutations}")
-        if not self.tolerance > 0:
-            raise ValueError(f"shapley_sampling: tolerance must be > 0, got {self.tolerance}")
+        check_count("shapley_sampling", "permutations", self.permutations)
+        check_positive("shapley_sampling", "tolerance", self.tolerance)
 
     def __call__(self, scorer: Scorer, inputs: Tensor, first: int, seed: int) -> list[Tensor]:
         def solve(game: Game) -> Tensor:
@@ -93,10 +92,7 @@ def _exact(game: Game) -> Tensor:
     every = all_coalitions(players)
     scores = game.values(len(every) - 2, lambda chunk: every[chunk.start + 1 : chunk.stop + 1, None])
     scores = torch.cat([game.empty[None], scores, game.full[None]])  # [2^M, b, K]
-    weights = torch.zeros(len(every), players, dtype=torch.float64)
-    for coalition, row in zip(every, weights, strict=True):
-        size = int(coalition.sum())
-        for feature in range(players):
-            others = size - bool(coalition[feature])
-            row[feature] = (1.0 if coalition[feature] else -1.0) / (players * comb(players - 1, others))
+    times = torch.tensor([players * comb(players - 1, size) for size in range(players)], dtype=torch.float64)
+    others = every.sum(dim=1, keepdim=True) - every.long()  # in the coalition, beside the feature
+    weights = torch.where(every, 1.0, -1.0) / times[others]  # [2^M, M]
     return torch.einsum("sm,sbk->bmk", weights.to(scores.device), scores)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from explain.batching import generator
-from explain.metrics.curves import column, order_of, step_counts
+from explain.metrics.curves import column, order_of
+from explain.metrics.features import places
 from explain.metrics.given import Maps
 from explain.metrics.subject import Subject
 from explain.names import unknown
@@ -43,15 +44,15 @@ class SensitivityN:
     def __post_init__(self) -> None:
         if not self.fractions or not all(0 < fraction <= 1 for fraction in self.fractions):
             raise ValueError(f"sensitivity_n: fractions must lie in 0..1, got {self.fractions}")
-        if not self.samples >= 3:
-            raise ValueError(f"sensitivity_n: samples must be >= 3, got {self.samples}")
+        if not isinstance(self.samples, int) or self.samples < 3:
+            raise ValueError(f"sensitivity_n: samples must be an integer >= 3, got {self.samples}")
 
     def __call__(self, subject: Subject, maps: Maps) -> Maps:
         distinct = {id(given): given for given in maps.values()}
         relevance = torch.stack([subject.features.sums(given) for given in distinct.values()])  # [M, B, F]
         parts: dict[tuple[str, str], list[Tensor]] = {key: [] for key in maps}
         for number, fraction in enumerate(self.fractions):
-            removed = _removal(subject, _size(subject, fraction))
+            removed = _removal(subject, fraction)
             told, change = _responses(subject, relevance, self.samples, STREAM + number, removed)
             for (of, task), given in maps.items():
                 own = column(subject, change, task)
@@ -64,11 +65,11 @@ class SensitivityN:
 class Infidelity:
     """The mean squared error of the change that a map foretells, for random perturbations I of the input.
 
-    E (a <I, map> - (score(x) - score(x - I)))^2 / E (score(x) - score(x - I))^2, with the scale a that is best for each
-    example where ``scaled``. So 0 is a map that foretells every change, and 1 one that foretells nothing; with
+    E (a <I, map> - (score(x) - score(x - I)))^2 / E (score(x) - score(x - I))^2, with the scale a >= 0 that is best for
+    each example where ``scaled``. So 0 is a map that foretells every change, and 1 one that foretells nothing; with
     ``scaled=False, relative=False`` it is the definition of the paper, in squared units of the score. 0 for the
-    gradient of a linear model. NaN where no perturbation changes the score. Source: Yeh et al. 2019, definition 2.1
-    and their optimal scaling. Cost: ``samples`` forwards of an example, for all tasks, maps and controls.
+    gradient of a linear model. NaN where no perturbation changes the score. Source: Yeh et al. 2019, definition 2.1 and
+    their optimal scaling. Cost: ``samples`` forwards of an example, for all tasks, maps and controls.
 
     Args:
         samples: perturbations.
@@ -91,8 +92,8 @@ class Infidelity:
     relative: bool = True
 
     def __post_init__(self) -> None:
-        if not self.samples >= 2:
-            raise ValueError(f"infidelity: samples must be >= 2, got {self.samples}")
+        if not isinstance(self.samples, int) or self.samples < 2:
+            raise ValueError(f"infidelity: samples must be an integer >= 2, got {self.samples}")
         if not self.noise > 0:
             raise ValueError(f"infidelity: noise must be > 0, got {self.noise}")
         if self.perturbation not in PERTURBATIONS:
@@ -105,7 +106,7 @@ class Infidelity:
             perturb = _noise(subject, self.noise)
         else:
             terms = torch.stack([subject.features.sums(given) for given in distinct.values()])  # [M, B, F]
-            perturb = _removal(subject, _size(subject, 0.5))
+            perturb = _removal(subject, 0.5)
         told, change = _responses(subject, terms, self.samples, STREAM - 1, perturb)
         found = {}
         for (of, task), given in maps.items():
@@ -113,7 +114,9 @@ class Infidelity:
             predicted = told[list(distinct).index(id(given))]
             if self.scaled:
                 square = predicted.square().sum(dim=0)
-                best = (predicted * own).sum(dim=0) / square
+                best = ((predicted * own).sum(dim=0) / square).clamp(
+                    min=0
+                )  # a map of the wrong sign is wrong
                 predicted = predicted * torch.where(square > 0, best, 0.0)
             error = (predicted - own).square().mean(dim=0)
             found[of, task] = error / own.square().mean(dim=0) if self.relative else error
@@ -142,8 +145,8 @@ class Monotonicity:
     groups: int = 28
 
     def __post_init__(self) -> None:
-        if not self.groups >= 2:
-            raise ValueError(f"monotonicity: groups must be >= 2, got {self.groups}")
+        if not isinstance(self.groups, int) or self.groups < 2:
+            raise ValueError(f"monotonicity: groups must be an integer >= 2, got {self.groups}")
 
     def __call__(self, subject: Subject, maps: Maps) -> Maps:
         both = {
@@ -152,32 +155,40 @@ class Monotonicity:
         }
         found = {}
         for (of, task), given in maps.items():
-            relevance, change = both[id(given)]
+            relevance, change, sizes = both[id(given)]
             own = _quiet(column(subject, change, task), _floor(subject, task)[:, None])
-            found[of, task] = pearson(ranks(relevance.abs()), ranks(own.abs()), dim=1)
+            found[of, task] = _rank_correlation(relevance.abs(), own.abs(), sizes)
         return found
 
 
-def _groups(subject: Subject, given: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """The relevance of each group [B, G], and how the scores change without it [B, G, K]."""
-    relevance, order = subject.features.sums(given), order_of(subject, given)
-    counts = step_counts(order.shape[1], groups).to(order.device)
-    group = torch.bucketize(torch.arange(order.shape[1], device=order.device), counts[1:], right=True)
-    own = torch.empty_like(order).scatter_(
-        1, order, group.expand_as(order)
-    )  # [B, F], the group of each feature
-    totals = relevance.new_zeros(len(order), len(counts) - 1)
-    differs = subject.features.sums((subject.inputs != subject.baseline).float())
-    example, number = (totals.scatter_add(1, own, differs) > 0).nonzero().unbind(dim=1)
+def _groups(subject: Subject, given: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The relevance of each group [B, G], how the scores change without it [B, G, K], and how many there are [B]."""
+    relevance, features = subject.features.sums(given), subject.features
+    counts = features.counts.expand(len(relevance))
+    sizes = counts.clamp(max=groups)
+    group = places(order_of(subject, given)) * sizes[:, None] // counts[:, None]  # [B, F]
+    group = torch.minimum(group, sizes[:, None] - 1)  # features that an example lacks: they are nowhere
+    totals = relevance.new_zeros(len(relevance), int(sizes.max()))
+    differs = features.sums((subject.inputs != subject.baseline).float())
+    example, number = (totals.scatter_add(1, group, differs) > 0).nonzero().unbind(dim=1)
 
     def make(chunk: Tensor) -> Tensor:
         rows = example[chunk]
-        gone = subject.features.spread(own[rows] == number[chunk, None], rows)
+        gone = features.spread(group[rows] == number[chunk, None], rows)
         return torch.where(gone, subject.baseline[rows], subject.inputs[rows])
 
     change = subject.clean.new_zeros(*totals.shape, subject.clean.shape[1])
     change[example, number] = subject.clean[example] - subject.each(example, make)
-    return totals.scatter_add(1, own, relevance), change
+    return totals.scatter_add(1, group, relevance), change, sizes
+
+
+def _rank_correlation(first: Tensor, second: Tensor, sizes: Tensor) -> Tensor:
+    """Spearman's correlation [B] of the first ``sizes[b]`` values of each row."""
+    found = first.new_full((len(first),), torch.nan)
+    for size in sizes.unique().tolist():
+        rows = sizes == size
+        found[rows] = pearson(ranks(first[rows, :size]), ranks(second[rows, :size]), dim=1)
+    return found
 
 
 def _responses(
@@ -205,13 +216,17 @@ def _responses(
     return told.reshape(len(terms), samples, size), subject.clean - scores
 
 
-def _removal(subject: Subject, size: int) -> Perturb:
-    """Random sets of ``size`` features go to the baseline."""
+def _removal(subject: Subject, fraction: float) -> Perturb:
+    """A random fraction of the features, at least one, goes to the baseline."""
+    features, size = subject.features, len(subject.inputs)
+    number = features.fractions(torch.tensor([fraction], dtype=torch.float64)).clamp(min=1).expand(size, 1)
+    there = features.there(size)
 
     def perturb(rows: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
-        drawn = torch.stack([torch.rand(subject.features.count, generator=g) for g in generators])
-        gone = (drawn <= drawn.kthvalue(size, dim=1, keepdim=True).values).to(rows.device)
-        wide = subject.features.spread(gone, rows)
+        drawn = torch.stack([torch.rand(features.count, generator=g) for g in generators]).to(rows.device)
+        drawn = drawn.where(there[rows], torch.inf)
+        gone = drawn <= drawn.sort(dim=1).values.gather(1, number[rows] - 1)
+        wide = features.spread(gone, rows)
         return torch.where(wide, subject.baseline[rows], subject.inputs[rows]), gone
 
     return perturb
@@ -229,12 +244,6 @@ def _noise(subject: Subject, amount: float) -> Perturb:
         return noisy, (subject.inputs[rows] - noisy).flatten(1)  # what went, after rounding
 
     return perturb
-
-
-def _size(subject: Subject, fraction: float) -> int:
-    """How many features a fraction is: at least one, and not all unless asked for."""
-    count = subject.features.count
-    return max(1, min(round(count * fraction), count if fraction == 1 else count - 1))
 
 
 def _floor(subject: Subject, task: str) -> Tensor:

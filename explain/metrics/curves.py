@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from explain.metrics.features import ranking
+from explain.metrics.features import places, ranking, shuffled
 from explain.metrics.subject import Subject
 
 
@@ -19,27 +19,22 @@ def removal_curve(
     Args:
         subject: whose clean inputs lose features to its baseline.
         maps: [B, *S].
-        steps: at most; no more than there are features.
+        steps: T - 1, from the whole input to the baseline.
         absolute: whether evidence against counts as much as evidence for.
 
     Returns:
-        The fractions of features removed [T], from 0 to 1, and the scores [B, T, K].
+        The fractions of features removed, [1 or B, T, 1] in float64 from 0 to 1, the same again where there are fewer
+        features than steps; and the scores [B, T, K].
 
     Cost: at most T - 2 forwards an example; steps that change nothing (the input is the baseline there) cost none.
     """
     key = ("removal", id(maps), steps, absolute)
     if key not in subject.memo:
-        counts = step_counts(subject.features.count, steps)
-        order = order_of(subject, maps, absolute)
-        scores = curve(
-            subject,
-            order,
-            counts,
-            (subject.inputs, subject.baseline),
-            (subject.clean, absent_scores(subject)),
-        )
+        counts, order = step_counts(subject, steps), order_of(subject, maps, absolute)
+        ends = (subject.inputs, subject.baseline)
+        scores = curve(subject, order, counts, ends, (subject.clean, absent_scores(subject)))
         # the map is kept with its curve: its id is then no other tensor's
-        subject.memo[key] = (maps, counts.double() / subject.features.count, scores)
+        subject.memo[key] = (maps, fractions_of(subject, counts), scores)
     _, fractions, scores = subject.memo[key]
     return fractions, scores
 
@@ -52,20 +47,33 @@ def absent_scores(subject: Subject) -> Tensor:
     return found
 
 
-def order_of(subject: Subject, maps: Tensor, absolute: bool = False) -> Tensor:
-    """Features from the most to the least relevant, [B, F]; ties at random, by a stream for each example."""
-    relevance = subject.features.sums(maps)
-    return ranking(relevance.abs() if absolute else relevance, subject.seed, subject.first)
+def order_of(subject: Subject, maps: Tensor, absolute: bool = False, least: bool = False) -> Tensor:
+    """Features from the most (or the least) relevant on, [B, F]; ties at random, the same for all maps."""
+    relevance, features = subject.features.sums(maps), subject.features
+    if "ties" not in subject.memo:
+        subject.memo["ties"] = shuffled(features, len(maps), subject.seed, subject.first)
+    relevance = (relevance.abs() if absolute else relevance) * (-1 if least else 1)
+    # features that an example lacks come last
+    return ranking(relevance.where(features.there(len(maps)), -torch.inf), subject.memo["ties"])
 
 
-def step_counts(features: int, steps: int) -> Tensor:
-    """How many features have moved at each step, from none to all: whole numbers, evenly spread, no two the same.
+def step_counts(subject: Subject, steps: int) -> Tensor:
+    """How many features have moved at each step, [1 or B, T] from none to all, rounded down."""
+    return subject.features.fractions(torch.arange(steps + 1, dtype=torch.float64) / steps)
 
-    >>> step_counts(10, 4).tolist(), step_counts(2, 4).tolist()
-    ([0, 2, 5, 7, 10], [0, 1, 2])
+
+def fractions_of(subject: Subject, counts: Tensor) -> Tensor:
+    """Counts [1 or B, T] as fractions of the features, [1 or B, T, 1] in float64, to go with scores [B, T, K]."""
+    return (counts.double() / subject.features.counts[:, None])[:, :, None]
+
+
+def area(fractions: Tensor, scores: Tensor) -> Tensor:
+    """The areas [B, K] under curves [B, T, K], by trapezoids in float64.
+
+    >>> area(torch.tensor([[[0.0], [0.5], [1.0]]]), torch.tensor([[[1.0], [0.0], [0.0]]])).item()
+    0.25
     """
-    steps = min(steps, features)
-    return torch.arange(steps + 1) * features // steps
+    return torch.trapezoid(scores.double(), fractions.double(), dim=1)
 
 
 def curve(
@@ -75,23 +83,22 @@ def curve(
     ends: tuple[Tensor, Tensor],
     scores: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """Scores [B, T, K] on the way from one input to another, the first ``counts[t]`` features of ``order`` moved.
+    """Scores [B, T, K] on the way from one input to another, the first ``counts[., t]`` features of ``order`` moved.
 
     Args:
         subject: whose scores.
         order: [B, F].
-        counts: [T], from 0 to F, not falling.
+        counts: [1 or B, T], from none to all, not falling.
         ends: inputs [B, *S] with none and with all features moved.
         scores: [B, K] of the two.
 
     Only inputs that differ from the one before are scored; the others have its score.
     """
     start, end = ends
-    counts = counts.to(order.device)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    rank = torch.empty_like(order).scatter_(1, order, places)
+    counts = counts.expand(len(order), -1)
+    rank = places(order)
     moving = (subject.features.sums((start != end).float()) > 0).gather(1, order)  # [B, F], in order
-    moved = torch.cat([moving.new_zeros(len(moving), 1), moving], dim=1).cumsum(1)[:, counts]  # [B, T]
+    moved = torch.cat([moving.new_zeros(len(moving), 1), moving], dim=1).cumsum(1).gather(1, counts)  # [B, T]
     whole = moving.sum(dim=1, keepdim=True)
     new = moved.diff(dim=1, prepend=moved.new_full((len(moved), 1), -1)) != 0
     need = new & (moved > 0) & (moved < whole)
@@ -99,7 +106,7 @@ def curve(
 
     def make(chunk: Tensor) -> Tensor:
         rows = example[chunk]
-        gone = subject.features.spread(rank[rows] < counts[step[chunk], None], rows)
+        gone = subject.features.spread(rank[rows] < counts[rows, step[chunk], None], rows)
         return torch.where(gone, end[rows], start[rows])
 
     found = subject.each(example, make)  # [m, K]

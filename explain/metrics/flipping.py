@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from explain.metrics.baselines import Baseline, expanded
-from explain.metrics.curves import column, curve, order_of, removal_curve, step_counts
+from explain.baselines import Baseline, expanded
+from explain.metrics.curves import area, column, curve, fractions_of, order_of, removal_curve, step_counts
 from explain.metrics.given import Maps
 from explain.metrics.subject import Subject
 from explain.names import unknown
@@ -50,9 +50,7 @@ class Deletion:
         found = {}
         for (of, task), given in maps.items():
             fractions, scores = removal_curve(subject, given, self.steps, self.absolute)
-            found[of, task] = torch.trapezoid(
-                column(subject, scores, task), fractions.to(scores.device), dim=1
-            )
+            found[of, task] = column(subject, area(fractions, scores), task)
         return found
 
 
@@ -85,8 +83,10 @@ class PixelFlipping:
         subject = subject.likely() if self.score == "probability" else subject
         found = {}
         for (of, task), given in maps.items():
-            scores = column(subject, removal_curve(subject, given, self.steps, self.absolute)[1], task)
-            found[of, task] = scores[:, 0] - scores.mean(dim=1)
+            fractions, scores = removal_curve(subject, given, self.steps, self.absolute)
+            new = (fractions.diff(dim=1, prepend=torch.full_like(fractions[:, :1], -1)) != 0).double()
+            mean = (scores.double() * new).sum(dim=1) / new.sum(dim=1)  # each state once
+            found[of, task] = column(subject, scores[:, 0].double() - mean, task)
         return found
 
 
@@ -122,18 +122,17 @@ class Insertion:
         subject = subject.likely() if self.score == "probability" else subject
         start = self._start(subject)
         ends, scores = (start, subject.inputs), (subject.scores(start), subject.clean)
-        counts = step_counts(subject.features.count, self.steps)
-        fractions = (counts.double() / subject.features.count).to(start.device)
-        curves = {
-            key: curve(subject, order_of(subject, given, self.absolute), counts, ends, scores)
+        counts = step_counts(subject, self.steps)
+        areas = {
+            key: area(
+                fractions_of(subject, counts),
+                curve(subject, order_of(subject, given, self.absolute), counts, ends, scores),
+            )
             for key, given in {
                 id(given): given for given in maps.values()
             }.items()  # a control once for all tasks
         }
-        return {
-            (of, task): torch.trapezoid(column(subject, curves[id(given)], task), fractions, dim=1)
-            for (of, task), given in maps.items()
-        }
+        return {(of, task): column(subject, areas[id(given)], task) for (of, task), given in maps.items()}
 
     def _start(self, subject: Subject) -> Tensor:
         image = subject.layout.kind == "tensor" and subject.inputs.dim() == 4
@@ -147,7 +146,7 @@ class Insertion:
 
 
 def _check(name: str, steps: int, score: str) -> None:
-    if not steps >= 1:
-        raise ValueError(f"{name}: steps must be >= 1, got {steps}")
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"{name}: steps must be an integer >= 1, got {steps}")
     if score not in KINDS:
         raise unknown(f"score of {name}", score, KINDS)

@@ -79,7 +79,7 @@ def check_tasks(maps: Mapping[str, Tensor], tasks: Sequence[str]) -> None:
         if task not in tasks:
             if task == SINGLE:
                 raise ValueError(
-                    f"maps is one tensor and the model has the tasks {list(tasks)}: give task=, or {{task: map}}"
+                    f"maps is one map and the model has the tasks {list(tasks)}: give task=, or {{task: map}}"
                 )
             raise unknown("task", task, tasks)
 

@@ -17,7 +17,7 @@ def imputed(images: Tensor, gone: Tensor) -> Tensor:
     Direct neighbours weigh 1/6, diagonal ones 1/12, divided by the sum of those inside the image. With the pixels in
     rows the equations of all images make one symmetric positive banded system, no wider than a row of missing pixels; a
     banded Cholesky factorisation in float64 solves it exactly, on the CPU whatever the device. Source: Rong et al.
-    2022, section 4.1 and their equation 5. Cost: at most H W (W + 2)^2 multiplications an image, for all its channels.
+    2022 (noisy linear imputation). Cost: at most H W (W + 2)^2 multiplications an image, for all its channels.
 
     Args:
         images: [n, C, H, W].
@@ -31,6 +31,8 @@ def imputed(images: Tensor, gone: Tensor) -> Tensor:
     number = np.cumsum(missing).reshape(missing.shape) - 1  # of each unknown
     if number.flat[-1] < 0:
         return images
+    if missing.reshape(len(missing), -1).all(axis=1).any():
+        raise ValueError("road: an image has no pixel left to impute from; lower the fractions")
     entries = []
     for down, right, weight in LATER:
         this = np.s_[:, : height - down, max(0, -right) : width - max(0, right)]
@@ -44,9 +46,7 @@ def imputed(images: Tensor, gone: Tensor) -> Tensor:
         band[distance, first] = -weight
     band[0] = np.broadcast_to(_neighbours(np.ones((1, height, width))), missing.shape)[missing]
     known = _neighbours(np.where(missing[:, None], 0.0, values))
-    _, solution, failed = lapack.dpbsv(band, np.moveaxis(known, 1, -1)[missing], lower=1, overwrite_ab=1)
-    if failed:
-        raise ValueError("road: an image has no pixel left to impute from; lower the fractions")
+    _, solution, _ = lapack.dpbsv(band, np.moveaxis(known, 1, -1)[missing], lower=1, overwrite_ab=1)
     filled = np.moveaxis(values, 1, -1).copy()
     filled[missing] = solution
     return torch.from_numpy(np.moveaxis(filled, -1, 1)).to(images)

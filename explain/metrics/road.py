@@ -10,6 +10,7 @@ from torch import Tensor
 
 from explain.batching import noise_like
 from explain.metrics.curves import column, order_of
+from explain.metrics.features import places
 from explain.metrics.flipping import KINDS
 from explain.metrics.given import Maps
 from explain.metrics.imputation import imputed
@@ -26,12 +27,12 @@ class Road:
 
     Missing pixels are imputed from their neighbours, with a little noise, so that the holes do not show what was
     removed and no network is trained again. The mean over fractions of score(least relevant missing) - score(most
-    relevant missing): 0 in expectation for a random map. Source: Rong et al. 2022, sections 4 and 5, whose curves of
+    relevant missing): 0 in expectation for a random map. Source: Rong et al. 2022 (ROAD), whose curves of
     accuracy are of one order each. For images [B, C, H, W]. Cost: ``fractions`` forwards of an example, map and order,
     and as many solutions of `imputed`.
 
     Args:
-        fractions: of the pixels that are missing, each between 0 and 1.
+        fractions: of the pixels that are missing, each between 0 and 1; pixels are counted down to a whole number.
         order: ``"both"``; or its two parts: ``"morf"``, the drop of the score where the most relevant are missing, and
             ``"lerf"``, minus the drop where the least relevant are.
         score: ``"probability"``, for tasks explained by a class (others keep their score), or ``"own"``, the score that
@@ -76,33 +77,35 @@ class Road:
         spread = (self.noise * (flat.amax(dim=1) - flat.amin(dim=1))).reshape(-1, 1, 1, 1)
         noise = spread * noise_like(subject.inputs, subject.seed, subject.first, STREAM)
         drops = {
-            key: self._drop(subject, order_of(subject, given, self.absolute), noise)
+            key: self._drop(subject, given, noise)
             for key, given in {id(given): given for given in maps.values()}.items()
         }
         return {(of, task): column(subject, drops[id(given)], task) for (of, task), given in maps.items()}
 
-    def _drop(self, subject: Subject, order: Tensor, noise: Tensor) -> Tensor:
+    def _drop(self, subject: Subject, given: Tensor, noise: Tensor) -> Tensor:
         """[B, K]."""
         total = torch.zeros_like(subject.clean, dtype=torch.float64)
         if self.order != "lerf":
-            total = total + subject.clean - self._mean(subject, order, noise)
+            most = order_of(subject, given, self.absolute)
+            total = total + subject.clean - self._mean(subject, most, noise)
         if self.order != "morf":
-            total = total + self._mean(subject, order.flip(1), noise) - subject.clean
+            least = order_of(subject, given, self.absolute, least=True)
+            total = total + self._mean(subject, least, noise) - subject.clean
         return total
 
     def _mean(self, subject: Subject, order: Tensor, noise: Tensor) -> Tensor:
         """The mean score [B, K] over fractions, the first features of ``order`` missing."""
-        size, count = order.shape
-        places = torch.arange(count, device=order.device).expand_as(order)
-        rank = torch.empty_like(order).scatter_(1, order, places)
-        missing = [max(1, min(round(count * fraction), count - 1)) for fraction in self.fractions]
-        example = torch.arange(size, device=order.device).repeat(len(missing))
-        counts = torch.tensor(missing, device=order.device).repeat_interleave(size)
+        rank, size, steps = places(order), len(order), len(self.fractions)
+        counts = subject.features.fractions(torch.tensor(self.fractions, dtype=torch.float64)).expand(
+            size, -1
+        )
+        example = torch.arange(size, device=order.device).repeat(steps)  # images of one fraction go together
+        step = torch.arange(steps, device=order.device).repeat_interleave(size)
 
         def make(chunk: Tensor) -> Tensor:
             rows = example[chunk]
-            gone = subject.features.spread(rank[rows] < counts[chunk, None], rows)
+            gone = subject.features.spread(rank[rows] < counts[rows, step[chunk], None], rows)
             images = subject.inputs[rows]
             return torch.where(gone, imputed(images, gone[:, 0]) + noise[rows], images)
 
-        return subject.each(example, make).reshape(len(missing), size, -1).double().mean(dim=0)
+        return subject.each(example, make).reshape(steps, size, -1).double().mean(dim=0)

@@ -1,6 +1,5 @@
-"""Localisation by hand, controls, and the figure."""
+"""Localisation by hand, and controls."""
 
-import matplotlib.figure
 import pytest
 import torch
 from torch import nn
@@ -91,19 +90,3 @@ def test_mistakes_are_named() -> None:
         explain.evaluate(MODEL, images, {"a": images[:1]}, masks={"a": mask})
     with pytest.raises(ValueError, match="localisation needs inputs"):
         explain.evaluate(MODEL, images[:, 0, 0], images[:, 0, 0], masks={"a": mask})
-
-
-def test_show_draws_every_map_on_one_scale() -> None:
-    images = torch.rand(3, 1, 6, 6)
-    maps = {"a": torch.full((3, 1, 6, 6), 2.0), "$b_{<&": torch.full((3, 1, 6, 6), -1.0)}
-    masks = {"a": torch.zeros(3, 6, 6, dtype=torch.bool)}
-    masks["a"][0, 2:4, 2:4] = True
-    figure = explain.show(images, maps, masks=masks, titles=["one", "two", "$three"])
-    assert isinstance(figure, matplotlib.figure.Figure)
-    figure.canvas.draw()
-    drawn = [axes.images[0].get_clim() for axes in figure.axes if axes.images]
-    assert drawn.count((-2.0, 2.0)) == 6
-    with pytest.raises(ValueError, match="must be like the images"):
-        explain.show(images, maps["a"][:2])
-    with pytest.raises(ValueError, match="titles must be 3"):
-        explain.show(images, maps, titles=["one"])

@@ -56,6 +56,26 @@ def test_what_is_not_float_goes_along(parts: tuple[Tensor, Tensor]) -> None:
     assert list(named) == ["image", "tokens"]
 
 
+def test_a_baseline_for_each_of_several_inputs(parts: tuple[Tensor, Tensor]) -> None:
+    image, tokens = parts
+    away = torch.tensor([1.0, 2.0, 3.0])
+    for method in ("integrated_gradients", "deeplift", "feature_ablation"):
+        maps = explain.saliency(Fusion(), parts, "both", method=method, baseline=(away, "zero"))
+        torch.testing.assert_close(maps[0], W * (image - away), rtol=1e-4, atol=1e-5)
+    named = {"tokens": torch.ones(7, 2, 2), "image": away.expand(7, 3)}
+    for method in ("gradient_shap", "deeplift_shap"):
+        inputs = {"image": image, "tokens": tokens}
+        maps = explain.saliency(Fusion(), inputs, "both", method=method, baselines=named)
+        torch.testing.assert_close(maps["image"], W * (image - away), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(maps["tokens"], V * (tokens - 1), rtol=1e-4, atol=1e-5)
+    for wrong, message in (
+        ((0.0,), "one for each of"),
+        ({"picture": 0.0, "tokens": 0.0}, "no input of the baseline"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explain.saliency(Fusion(), {"image": image, "tokens": tokens}, method="deeplift", baseline=wrong)
+
+
 def test_inputs_of_several_precisions(parts: tuple[Tensor, Tensor]) -> None:
     class Mixed(nn.Module):
         def forward(self, a: Tensor, b: Tensor) -> Tensor:

@@ -133,6 +133,7 @@ def test_relu_under_every_name(name: str) -> None:
         (["gated"], F.glu),
         (["attention"], lambda x: F.scaled_dot_product_attention(x, x, x)),
         (["add"], lambda x: x + x.new_zeros(4) + torch.ones_like(x)),
+        (["scale"], lambda x: x * torch.ones(4).to(x) * torch.ones(1, 1, 4).expand_as(x)),
         (["unknown"], lambda x: torch.cdist(x, x)),
     ],
 )  # fmt: skip
@@ -261,6 +262,18 @@ class Twice(torch.autograd.Function):
         return gradient
 
 
+class Reversed(torch.autograd.Function):
+    """The gradient reversal of domain-adversarial training, which gives what it got."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return -gradient
+
+
 class InPlace(torch.autograd.Function):
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:
@@ -275,7 +288,7 @@ class InPlace(torch.autograd.Function):
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_what_cannot_be_seen_is_refused() -> None:
     scripted = torch.jit.script(nn.ReLU())
-    for hidden in (Twice.apply, scripted, lambda x: InPlace.apply(x * 1)):
+    for hidden in (Twice.apply, Reversed.apply, scripted, lambda x: InPlace.apply(x * 1)):
         for model in (Model(hidden), Model(lambda x, h=hidden: h(x * 2) + 1)):
             with pytest.raises(ValueError, match="hidden from Python"):
                 explained(dict.fromkeys(KINDS, passed), model, torch.ones(2, 3))

@@ -14,7 +14,7 @@ import explain
 from explain.methods import METHODS
 from explain.methods.gradients import input_gradients
 from explain.metrics.cascade import randomise
-from explain.sanity import _judged
+from explain.sanity_checks import _judged
 from explain.scorer import Scorer
 from tests.explain.models import Linear, heads
 from tests.explain.test_guards import Fails, state

@@ -1,0 +1,1 @@
+"""How maps, words, tables and matrices are drawn; `explain.show` chooses."""
