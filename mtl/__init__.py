@@ -5,6 +5,7 @@ from mtl.balancing import BALANCERS, Answer, Balancer, Given, Method, combine, f
 from mtl.conflict import Conflict, measure_conflict
 from mtl.data import DATASETS, Splits, TaskData, dataset
 from mtl.data.augment import random_shift
+from mtl.fusion import Fusion
 from mtl.heads import HEADS, linear_head, mlp_head
 from mtl.model import MultiTaskModel
 from mtl.resolve import resolve
@@ -28,6 +29,7 @@ __all__ = [
     "Classification",
     "Conflict",
     "FitResult",
+    "Fusion",
     "Given",
     "Interrupted",
     "Method",

@@ -56,6 +56,44 @@ class CNN(nn.Module):
         return self.linear(self.convolutions(images))
 
 
+class ConvNet(nn.Module):
+    """3x3 convolutions, each with batch norm, ReLU and 2x2 pooling; then each channel's largest value over the image.
+
+    Takes any size of image from 2 ** len(widths), and what it finds does not depend on where it is.
+
+    >>> import torch
+    >>> ConvNet(in_channels=3, widths=(8, 16))(torch.zeros(2, 3, 20, 30)).shape
+    torch.Size([2, 16])
+    """
+
+    def __init__(self, in_channels: int = 3, widths: Sequence[int] = (16, 32, 64)) -> None:
+        super().__init__()
+        if in_channels < 1 or not widths or min(widths) < 1:
+            raise ValueError(
+                f"the convnet backbone needs in_channels >= 1 and positive widths, got {in_channels} and {list(widths)}"
+            )
+        layers: list[nn.Module] = []
+        for before, width in zip((in_channels, *widths), widths, strict=False):
+            layers += [
+                nn.Conv2d(before, width, kernel_size=3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+        self.convolutions = nn.Sequential(*layers)
+        self.in_channels, self.out_features = in_channels, widths[-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] -> features [B, F]."""
+        least = 2 ** (len(self.convolutions) // 4)
+        if images.dim() != 4 or images.shape[1] != self.in_channels or min(images.shape[2:]) < least:
+            raise ValueError(
+                f"the convnet backbone was built for images [B, {self.in_channels}, H, W] of at least {least}x{least}, "
+                f"got {list(images.shape)}"
+            )
+        return self.convolutions(images).amax(dim=(2, 3))
+
+
 def mlp(in_features: int, *, hidden: Sequence[int] = (64, 64), dropout: float = 0.0) -> nn.Module:
     """Linear layers with ReLU (and dropout) after each; the last width is the feature count.
 
@@ -77,6 +115,29 @@ def mlp(in_features: int, *, hidden: Sequence[int] = (64, 64), dropout: float = 
     model = nn.Sequential(*layers)
     model.out_features = width  # type: ignore[assignment]  # MultiTaskModel reads it
     return model
+
+
+def bag_of_words(in_features: int, *, hidden: Sequence[int] = (64,)) -> nn.Module:
+    """A text [B, L, V] as the sum of its words, one-hot or embedded, and an `mlp`: the order of the words is lost.
+
+    >>> import torch
+    >>> bag_of_words(26, hidden=(32,))(torch.zeros(2, 9, 26)).shape
+    torch.Size([2, 32])
+    """
+    model = nn.Sequential(Sum(dim=1), mlp(in_features, hidden=hidden))
+    model.out_features = hidden[-1]  # type: ignore[assignment]  # MultiTaskModel reads it
+    return model
+
+
+class Sum(nn.Module):
+    """The sum over one dimension."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.sum(dim=self.dim)
 
 
 def identity(in_features: int) -> nn.Module:
@@ -161,7 +222,13 @@ def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), child, module)
 
 
-BACKBONES: dict[str, Callable[..., nn.Module]] = {"cnn": CNN, "mlp": mlp, "identity": identity}
+BACKBONES: dict[str, Callable[..., nn.Module]] = {
+    "cnn": CNN,
+    "convnet": ConvNet,
+    "bag_of_words": bag_of_words,
+    "mlp": mlp,
+    "identity": identity,
+}
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "timm": timm_backbone,
     "torchvision": torchvision_backbone,
@@ -172,9 +239,9 @@ def backbone(name: str, **options: Any) -> nn.Module:
     """A backbone [B, *S] -> [B, F] by name, with ``out_features`` = F.
 
     Args:
-        name: ``"cnn"`` (in_channels, image_size), ``"mlp"`` (in_features, hidden, dropout), ``"identity"``
-            (in_features), ``"timm/<model>"`` or ``"torchvision/<model>"`` (pretrained, in_channels, and what
-            their own factories take).
+        name: ``"cnn"`` (in_channels, image_size), ``"convnet"`` (in_channels, widths), ``"mlp"`` (in_features, hidden,
+            dropout), ``"bag_of_words"`` (in_features, hidden), ``"identity"`` (in_features), ``"timm/<model>"`` or
+            ``"torchvision/<model>"`` (pretrained, in_channels, and what their own factories take).
 
     Raises:
         ValueError: an unknown name (with the nearest one), or an option that this backbone does not take.

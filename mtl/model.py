@@ -59,13 +59,13 @@ class MultiTaskModel(nn.Module):
             for task in self.tasks
         )
 
-    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        """inputs [B, *S] -> {task name: output [B, O]} in task order."""
-        features = self.backbone(inputs)  # [B, F]
+    def forward(self, *inputs: Tensor, **named: Tensor) -> dict[str, Tensor]:
+        """inputs [B, *S] -> {task name: output [B, O]} in task order; several inputs go on to the backbone."""
+        features = self.backbone(*inputs, **named)  # [B, F]
         if features.dim() != 2 or features.shape[1] != self.features:
             raise ValueError(
                 f"the backbone must give [B, {self.features}], got {list(features.shape)} for inputs "
-                f"{list(inputs.shape)}; pool and flatten inside it, or pass features="
+                f"{_shapes(inputs, named)}; pool and flatten inside it, or pass features="
             )
         own = fork(features, len(self.tasks))  # an alias for each head: balancing then passes the heads once
         return {task.name: head(z) for task, head, z in zip(self.tasks, self.heads, own, strict=True)}
@@ -102,6 +102,12 @@ class MultiTaskModel(nn.Module):
         if task not in names:
             raise unknown("task", task, names)
         return [p for p in self.heads[names.index(task)].parameters() if p.requires_grad]
+
+
+def _shapes(inputs: Sequence[Tensor], named: Mapping[str, Tensor]) -> str:
+    return ", ".join(
+        [*(f"{list(x.shape)}" for x in inputs), *(f"{k} {list(x.shape)}" for k, x in named.items())]
+    )
 
 
 def _feature_count(backbone: nn.Module) -> int:

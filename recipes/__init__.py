@@ -4,6 +4,8 @@ RECIPES: dict[str, str] = {
     "linear_regression": "does gradient descent find the least-squares solution, and are attributions exact there?",
     "cnn": "what does a sound training of a small CNN gain over ten steps of plain SGD, and what does each look at?",
     "multimnist": "does sharing a backbone help two digit tasks, does balancing, and does each head look at its own?",
+    "photographs": "what speaks for a class on photographs, does it lie on the object, and was it learned?",
+    "vqa": "which answers need the image, which the question, and which pixels and words does each use?",
     "balancers": "which way of balancing is worth its cost, against a tuned plain sum?",
     "balancers_toy": "from where does each way of balancing two losses reach their Pareto set?",
     "attributions": "which attribution methods may be trusted on these models, by which measure?",

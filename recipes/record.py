@@ -7,10 +7,16 @@ from typing import Any
 
 import pandas as pd
 import torch
+from scipy.stats import spearmanr
+from torch import Tensor
 
 import explain
 import mtl
 import reports
+from explain.batching import noise_like
+from explain.metrics.localisation import pointing_game, relevance_mass
+
+EVALUATED = ["example", "task", "metric", "region", "map", "value", "higher_is_better"]
 
 
 def record_fit(
@@ -52,6 +58,45 @@ def record_fit(
         "selection": results[0].selection,
         "best_step": {task.name: r.best_step for r in results for task in r.model.tasks},
     }
+
+
+def map_correlations(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> pd.DataFrame:
+    """Spearman's correlation of two sets of maps {task: [N, C, H, W]}, signed and of absolute values (channels summed).
+
+    Rows as `explain.evaluate` gives them, of the metrics ``parameter_randomisation`` and
+    ``parameter_randomisation_absolute``.
+    """
+    rows = []
+    for task, maps in before.items():
+        for example, pair in enumerate(zip(maps.sum(dim=1).cpu(), after[task].sum(dim=1).cpu(), strict=True)):
+            for ending, values in (("", pair), ("_absolute", tuple(m.abs() for m in pair))):
+                value = spearmanr(*(m.flatten().numpy() for m in values)).statistic
+                rows.append((example, task, f"parameter_randomisation{ending}", "", "given", value, False))
+    return pd.DataFrame(rows, columns=EVALUATED)
+
+
+def score_words(task: str, maps: Tensor, decide: Tensor, present: Tensor, seed: int) -> pd.DataFrame:
+    """How much of the words' relevance lies on the words that decide, beside a random map and equal weights.
+
+    Args:
+        task: whose maps.
+        maps: [N, L] signed.
+        decide: bool [N, L].
+        present: 1 for a word, 0 behind the last, [N, L]; as a map it stands for the input itself.
+        seed: of the random map.
+
+    Returns:
+        Rows as `explain.evaluate` gives them.
+    """
+    kinds = {"given": maps, "random": noise_like(present, seed, 0) * present, "image": present}
+    metrics = {"relevance_mass": relevance_mass, "pointing_game": pointing_game}
+    rows = [
+        (example, task, metric, task, kind, value, True)
+        for metric, values in metrics.items()
+        for kind, found in kinds.items()
+        for example, value in enumerate(values(found[:, None], decide[:, None]).tolist())
+    ]
+    return pd.DataFrame(rows, columns=EVALUATED)
 
 
 def record_explanations(

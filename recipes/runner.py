@@ -17,7 +17,7 @@ from importlib import import_module
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recipes.config import RunOptions, UsageError, chosen, plain
 
@@ -165,6 +165,34 @@ def _device(job: Job) -> dict[str, Any]:
     device = torch.device(job.options.device)
     name = {"accelerator": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     return {"device": str(device), "threads": job.threads, **name}
+
+
+class Number(NamedTuple):
+    """A metric that a recipe computes itself."""
+
+    name: str
+    unit: str
+    higher_is_better: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Stated:
+    """What takes the place of a task where nothing is trained for it."""
+
+    name: str
+    metrics: tuple[Number, ...]
+    class_names: tuple[str, ...] = ()
+    kind: str = "stated"
+    loss_unit: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class StatedData:
+    """The data of such a recipe, as a run directory names it: ``fingerprint`` gives a sha256."""
+
+    name: str
+    tasks: tuple[Stated, ...]
+    fingerprint: Callable[[], str]
 
 
 def describe(task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = ()) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -15,11 +15,15 @@ from reports.wording import figure
 
 MAX_MAPS = 1000  # of one report; the first examples are shown, and the page says so
 MAX_FEATURES = 40
+COVERED = 0.995  # of a map's pixels lie inside the colour scale
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture with its caption: a data URI, an outline (a path in pixels, may be empty), and its alt text."""
+    """One picture with its caption: a data URI, an outline (a path in pixels, may be empty), and its alt text.
+
+    ``words`` are those of a text that goes with the image: each with its value in words and a shade in -1..1.
+    """
 
     src: str
     width: int
@@ -28,6 +32,7 @@ class Picture:
     title: str
     caption: str
     alt: str
+    words: list[tuple[str, str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,12 @@ class Gallery:
 
     groups: list[Group]
     notes: list[str]
+
+    @property
+    def words(self) -> bool:
+        """Whether some picture has words."""
+        cards = (card for group in self.groups for card in group.cards)
+        return any(picture.words for card in cards for _, pictures in card.rows for picture in pictures)
 
 
 def gallery(runs: Sequence[Run], classes: dict[str, list[str]]) -> Gallery:
@@ -108,8 +119,9 @@ def _card(
 ) -> Card:
     rows = []
     for run, maps in parts:
-        finite = [np.abs(a.maps[i][np.isfinite(a.maps[i])]) for a in maps]
-        scale = max((float(values.max()) for values in finite if values.size), default=0.0)
+        maps = [a for a in maps if np.isfinite(a.maps[i]).any()]  # else this example has none
+        scale = max((_ends(a.maps[i]) for a in maps), default=0.0)
+        words = _words(examples, maps, i)
         pictures = []
         for a in maps:
             said = _said(a, i, classes)
@@ -123,11 +135,12 @@ def _card(
                     a.task,
                     said,
                     f"{a.method} map of task {a.task}, variant {run.variant}, example {i}: {said}",
+                    words.get(a.task, []),
                 )
             )
         rows.append((run.variant, pictures))
-    labels = {a.task: _named(a.label[i], classes.get(a.task, [])) for _, maps in parts for a in maps}
-    told = ", ".join(f"{task} {label}" for task, label in labels.items())
+    labels = {a.task: _label(a, i, classes) for _, maps in parts for a in maps}
+    told = ", ".join(f"{task} {label}" for task, label in labels.items() if label)
     picture = Picture(
         image_png(examples.inputs[i]),
         examples.inputs.shape[-1],
@@ -135,9 +148,29 @@ def _card(
         "".join(outline(mask[i]) for mask in examples.masks.values()),
         "input",
         told,
-        f"input of example {i}, labels: {told}",
+        f"input of example {i}{', labels: ' if told else ''}{told}",
     )
-    return Card(f"Example {i}", picture, rows)
+    name = examples.names[i] if examples.names else " ".join(examples.words[i]) if examples.words else ""
+    return Card(f"Example {i}{': ' if name else ''}{name}", picture, rows)
+
+
+def _ends(values: np.ndarray) -> float:
+    """Where the colour scale of a map ends: a few pixels of thousands would else leave the rest white."""
+    sizes = np.abs(values[np.isfinite(values)])
+    return float(np.quantile(sizes, COVERED)) or float(sizes.max())
+
+
+def _words(examples: Examples, maps: list[Attribution], i: int) -> dict[str, list[tuple[str, str, float]]]:
+    """{task: the words of example i, shaded}, on one scale for the tasks."""
+    with_words = [a for a in maps if len(a.words) and examples.words]
+    scale = max((float(np.nanmax(np.abs(a.words[i]), initial=0.0)) for a in with_words), default=0.0) or 1.0
+    return {
+        a.task: [
+            (word, f"{value:.3g}", float(np.nan_to_num(value / scale)))
+            for word, value in zip(examples.words[i], a.words[i], strict=False)
+        ]
+        for a in with_words
+    }
 
 
 def _tables(
@@ -165,8 +198,18 @@ def _tables(
 
 
 def _said(a: Attribution, i: int, classes: dict[str, list[str]]) -> str:
-    names = classes.get(a.task, [])
-    return f"predicted {_named(a.prediction[i], names)}, label {_named(a.label[i], names)}"
+    if a.captions:
+        return a.captions[i]
+    said, label = f"predicted {_named(a.prediction[i], classes.get(a.task, []))}", _label(a, i, classes)
+    return f"{said}, label {label}" if label else said
+
+
+def _label(a: Attribution, i: int, classes: dict[str, list[str]]) -> str:
+    """The label in words; empty where it is missing."""
+    label, names = a.label[i], classes.get(a.task, [])
+    if np.ndim(label) == 0 and (label < 0 if names else label != label):  # -1 for a class, NaN for a value
+        return ""
+    return _named(label, names)
 
 
 def _named(value: np.generic, names: list[str]) -> str:
@@ -185,10 +228,12 @@ def signed_png(values: np.ndarray, scale: float) -> str:
 
 
 def image_png(values: np.ndarray) -> str:
-    """An input [C, H, W] or [H, W] from its minimum to its maximum: RGB for three channels, else grey."""
-    values = np.nan_to_num(np.asarray(values, dtype=float))
-    low, high = values.min(), values.max()
-    pixels = np.rint(255 * (values - low) / (high - low if high > low else 1)).astype(np.uint8)
+    """An input [C, H, W] or [H, W]: RGB for three channels, else grey; uint8 as it is, else from minimum to maximum."""
+    pixels = np.asarray(values)
+    if pixels.dtype != np.uint8:
+        values = np.nan_to_num(np.asarray(values, dtype=float))
+        low, high = values.min(), values.max()
+        pixels = np.rint(255 * (values - low) / (high - low if high > low else 1)).astype(np.uint8)
     if pixels.ndim == 3:
         if len(pixels) == 3:
             return _png(pixels.transpose(1, 2, 0), None)

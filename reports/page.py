@@ -19,6 +19,14 @@ from reports.wording import count
 
 MARK = '<meta name="generator" content="candelabra report">'  # by this an older report of ours is known
 
+# sections that are left out, and named at the end, where there is nothing to show
+OPTIONAL = {
+    "learning": "learning curves",
+    "conflict": "gradient conflict",
+    "cost": "cost",
+    "localisation": "localisation",
+}
+
 
 def build(runs: str | Path, out: str | Path, *, title: str | None = None) -> Path:
     """Write the comparison report of all runs in a folder.
@@ -89,6 +97,9 @@ def render(runs: list[Run], title: str | None = None) -> str:
         "mark": Markup(MARK),
         "count": count,
     }
+    content["absent"] = [
+        (name, content[key].missing) for key, name in OPTIONAL.items() if content[key].missing
+    ]
     # last: by now every file of every run was read, and its problems are known
     content["runs"], content["facts"] = sections.provenance(runs)
     environment = Environment(

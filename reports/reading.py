@@ -18,28 +18,39 @@ from reports.rundir import COLUMNS, PATH_PARTS, SCHEMA
 
 T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
+NO_WORDS = np.empty((0, 0))
 SANITY_COLUMNS = ["method", "task", "check", "value", "verdict", "words"]
 SCORE_COLUMNS = ["example", "task", "method", "metric", "region", "map", "value", "higher_is_better"]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The inputs that a run's maps explain: [N, C, H, W] or [N, F]; masks {task: bool [N, H, W]}."""
+    """The inputs that a run's maps explain: [N, C, H, W] or [N, F]; masks {task: bool [N, H, W]}.
+
+    names [N] and words [N][...] of the examples are empty where there are none.
+    """
 
     inputs: np.ndarray
     masks: dict[str, np.ndarray]
     feature_names: list[str]
+    names: list[str] = field(default_factory=list)
+    words: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """One method's maps of one task, [N, H, W] or [N, F], with prediction [N] and label [N]."""
+    """One method's maps of one task, [N, H, W] or [N, F], with prediction [N] and label [N].
+
+    captions [N] and the relevance of words [N, L] are empty where there are none.
+    """
 
     method: str
     task: str
     maps: np.ndarray
     prediction: np.ndarray
     label: np.ndarray
+    captions: list[str] = field(default_factory=list)
+    words: np.ndarray = field(default_factory=lambda: NO_WORDS)
 
 
 @dataclass
@@ -136,7 +147,10 @@ class Run:
         arrays: Arrays = self._read("attributions/examples.npz", _load_npz, {}, optional=True)
         try:
             masks = {str(task): arrays[f"mask_{i}"] for i, task in enumerate(arrays["mask_tasks"])}
-            return Examples(arrays["inputs"], masks, [str(name) for name in arrays["feature_names"]])
+            names, words = (_texts(arrays, name, len(arrays["inputs"])) for name in ("names", "words"))
+            words = [[word for word in text if word] for text in words]
+            features = [str(name) for name in arrays["feature_names"]]
+            return Examples(arrays["inputs"], masks, features, names, words)
         except KeyError as error:
             if arrays:
                 self.problems.append(f"attributions/examples.npz lacks {error}")
@@ -150,7 +164,12 @@ class Run:
             arrays: Arrays = self._read(str(file.with_suffix(".npz").relative_to(self.path)), _load_npz, {})
             try:
                 parts = arrays["maps"], arrays["prediction"], arrays["label"]
-                yield Attribution(str(info["method"]), str(info["task"]), *parts)
+                words = arrays.get("words", NO_WORDS)
+                fits = words.ndim == 2 and len(words) == len(parts[0])
+                captions = _texts(arrays, "captions", len(parts[0]))
+                yield Attribution(
+                    str(info["method"]), str(info["task"]), *parts, captions, words if fits else NO_WORDS
+                )
             except (KeyError, TypeError):
                 self.problems.append(f"{name} or its .npz is incomplete; left out")
 
@@ -260,6 +279,12 @@ def _is_task(task: Any, problems: list[str]) -> bool:
 def _load_npz(file: Path) -> Arrays:
     with np.load(file, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
+
+
+def _texts(arrays: Arrays, name: str, rows: int) -> list[Any]:
+    """An array of texts as a list, one entry an example; empty where it is not there or does not fit."""
+    found = arrays.get(name, NO_WORDS)
+    return found.tolist() if len(found) == rows else []
 
 
 def _read_scores(file: Path) -> pd.DataFrame:

@@ -185,8 +185,19 @@ class RunWriter:
         inputs: np.ndarray,
         masks: Mapping[str, np.ndarray],
         feature_names: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+        words: Sequence[Sequence[str]] | None = None,
     ) -> None:
-        """Store the inputs that every map of this run explains, [N, C, H, W] or [N, F], and masks {task: [N, H, W]}."""
+        """Store the inputs that every map of this run explains.
+
+        Args:
+            inputs: [N, C, H, W] or [N, F]; images as uint8 are shown in their own colours, others from minimum to
+                maximum.
+            masks: {task: [N, H, W]}.
+            feature_names: of the columns of [N, F].
+            names: what to call each example.
+            words: of each example, where a text goes with the image.
+        """
         for task, mask in masks.items():
             if mask.shape != (len(inputs), *inputs.shape[-2:]):
                 raise ValueError(
@@ -194,12 +205,18 @@ class RunWriter:
                 )
         if feature_names is not None and len(feature_names) != inputs.shape[1]:
             raise ValueError(f"feature_names must be {inputs.shape[1]}, got {len(feature_names)}")
+        for what, given in (("names", names), ("words", words)):
+            if given is not None and len(given) != len(inputs):
+                raise ValueError(f"{what} must be {len(inputs)}, one for each example, got {len(given)}")
+        longest = max((len(text) for text in words or []), default=0)
         arrays = {f"mask_{i}": np.asarray(mask, dtype=bool) for i, mask in enumerate(masks.values())}
         _write_npz(
             self.folder / "attributions" / "examples.npz",
             inputs=inputs,
             mask_tasks=np.array(list(masks), dtype=str),
             feature_names=np.array(list(feature_names or []), dtype=str),
+            names=np.array(list(names or []), dtype=str),
+            words=np.array([[*text, *[""] * (longest - len(text))] for text in words or []], dtype=str),
             **arrays,
         )
 
@@ -212,19 +229,33 @@ class RunWriter:
         prediction: np.ndarray,
         label: np.ndarray,
         details: Mapping[str, Any] | None = None,
+        captions: Sequence[str] | None = None,
+        words: np.ndarray | None = None,
     ) -> None:
-        """Store the signed maps [N, H, W] (channels summed) or [N, F] of the examples, in their order."""
-        if not len(maps) == len(prediction) == len(label):
-            raise ValueError(
-                "maps, prediction and label must have one row an example, "
-                f"got {len(maps)}, {len(prediction)}, {len(label)}"
-            )
+        """Store one method's maps of one task.
+
+        Args:
+            method, task: whose maps.
+            maps: signed, [N, H, W] (channels summed) or [N, F], the examples in their order; NaN all over where an
+                example has none.
+            prediction, label: [N]; a missing label is -1 or NaN.
+            details: options, for the record.
+            captions: what to say under each map; prediction and label where None.
+            words: [N, L] signed relevance of the words of each example, NaN beyond its last.
+        """
+        given = {"prediction": prediction, "label": label, "captions": captions, "words": words}
+        rows = {name: len(value) for name, value in given.items() if value is not None}
+        if set(rows.values()) != {len(maps)}:
+            told = ", ".join(f"{name} {count}" for name, count in rows.items())
+            raise ValueError(f"maps and the rest must have one row an example, got maps {len(maps)}, {told}")
         file = self.folder / "attributions" / safe_name(method) / f"{safe_name(task)}.npz"
         _write_npz(
             file,
             maps=np.asarray(maps, dtype=np.float32),
             prediction=np.asarray(prediction),
             label=np.asarray(label),
+            captions=np.array(list(captions or []), dtype=str),
+            words=np.empty((0, 0), np.float32) if words is None else np.asarray(words, dtype=np.float32),
         )
         _write_json(
             file.with_suffix(".json"), {"method": method, "task": task, "details": dict(details or {})}

@@ -84,7 +84,8 @@ def scores(experiment: Experiment) -> Section:
     for info in main:
         points = {v: list(experiment.values(v, info.task, info.name).values()) for v in experiment.variants}
         chart = f"{info.task}: {info.name}"
-        charts.append(Chart(chart, figures.dots(points, info.unit, chart)))
+        if any(points.values()):  # a task without a label in the test split has no score
+            charts.append(Chart(chart, figures.dots(points, info.unit, chart)))
     return Section(tables, more, charts)
 
 

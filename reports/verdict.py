@@ -10,6 +10,15 @@ from reports.statistics import Estimate, difference, holm, mean_interval
 from reports.tables import Experiment, by_seed, select
 from reports.wording import count, figure, interval, joined, p_value
 
+RANDOMISED = (
+    "parameter_randomisation",
+    "parameter_randomisation_absolute",
+)  # metrics: of signed and absolute maps
+APART, ALIKE = (
+    0.5,
+    0.8,
+)  # correlations: up to the one it is another map, above the other it has hardly changed
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -21,7 +30,7 @@ class Finding:
 
 
 def findings(experiment: Experiment) -> list[Finding]:
-    """What the runs say about sharing, balancing, and where each task looks; nothing that no finished run supports."""
+    """What the runs say about sharing, balancing, and the maps; nothing that no finished run supports."""
     if not experiment.done:
         return [Finding("No result", "No run finished; see the runs at the end of this page.", "bad")]
     return [
@@ -29,6 +38,7 @@ def findings(experiment: Experiment) -> list[Finding]:
         *_sharing(experiment),
         *_balancing(experiment),
         *_evidence(experiment),
+        *_learned(experiment),
     ]
 
 
@@ -177,9 +187,31 @@ def _judged(
     image = {
         1: "More than the image itself has there.",
         0: "Not distinguishable from the image itself.",
-        -1: "The image itself has more of its brightness there: the map is spread wider than the ink.",
+        -1: "The image itself has more of its brightness there: the map is spread wider.",
     }[above_image.sign]
     return heading, f"{text}. {image}", "good"
+
+
+def _learned(experiment: Experiment) -> list[Finding]:
+    """Which methods' maps become others when weights are random (Adebayo et al. 2018), all in one finding."""
+    frame = select(experiment.localisation(), map="given")
+    metric = RANDOMISED[1] if len(select(frame, metric=RANDOMISED[1])) else RANDOMISED[0]
+    told: dict[str, list[str]] = {"good": [], "open": [], "bad": []}
+    for method in dict.fromkeys(select(frame, metric=metric)["method"]):
+        alike = _mean(_over_tasks(select(frame, metric=metric, method=method)))
+        sure = alike.has_interval
+        tone = "good" if sure and alike.high <= APART else "bad" if sure and alike.low > ALIKE else "open"
+        told[tone].append(f"{method} {interval(alike, 'cosine')}")
+    if not any(told.values()):
+        return []
+    methods = sum(map(len, told.values()))
+    heading = f"Random weights change the maps of {len(told['good'])} of {count(methods, 'method')}"
+    named = {"good": "other maps", "open": "in doubt", "bad": "hardly changed, so not about what was learned"}
+    parts = [f"{named[tone]}: {'; '.join(parts)}" for tone, parts in told.items() if parts]
+    values = "absolute values" if metric == RANDOMISED[1] else "values"
+    text = f"Rank correlation of the maps' {values} with those of random weights. {'. '.join(parts).capitalize()}."
+    worst = "bad" if told["bad"] else "open" if told["open"] else "good"
+    return [Finding(heading, text, worst)]
 
 
 def _over_tasks(frame: pd.DataFrame) -> dict[int, float]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mtl.data.diabetes import diabetes
+from mtl.data.easy_vqa import easy_vqa
 from mtl.data.mnist5k import mnist5k
 from mtl.data.multimnist import multimnist
 from mtl.data.task_data import Splits, TaskData
@@ -13,6 +14,7 @@ from mtl.names import check_options, lookup
 
 DATASETS: dict[str, Callable[..., Splits]] = {
     "diabetes": diabetes,
+    "easy_vqa": easy_vqa,
     "mnist5k": mnist5k,
     "multimnist": multimnist,
 }

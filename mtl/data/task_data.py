@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtl.inputs import each, tensors
 from mtl.names import lookup
 from mtl.tasks import Task
 
@@ -18,11 +21,13 @@ class TaskData:
     """A split that fits in memory; batches are taken by index, without a worker.
 
     Args:
-        inputs: float [N, *S], finite.
+        inputs: float [N, *S], finite; or several by name, {name: [N, ...]}, which the model takes as keywords: float,
+            or integers (token ids).
         targets: {task: [N] or [N, O]}; a missing label is -1 (classes) or NaN (float).
         masks: {task: bool [N, H, W]}, the pixels that are the task's evidence, where they are known.
 
     Raises:
+        TypeError: a lone input that is not float.
         ValueError: lengths that differ, or an input that is not finite (its row is named).
 
     >>> data = TaskData(torch.zeros(3, 2), {"y": torch.tensor([1.0, 2.0, 3.0])})
@@ -30,37 +35,39 @@ class TaskData:
     (3, tensor([3.]))
     """
 
-    inputs: Tensor
+    inputs: Any  # a tensor, or a mapping of tensors
     targets: Mapping[str, Tensor]
     masks: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        rows = len(self.inputs)
-        if rows == 0:
+        parts = tensors(self.inputs)
+        if not parts or len(self) == 0:
             raise ValueError("TaskData.inputs is empty")
-        if not self.inputs.is_floating_point():
+        if isinstance(self.inputs, Tensor) and not self.inputs.is_floating_point():
             raise TypeError(f"TaskData.inputs must be float, got {self.inputs.dtype}; convert with .float()")
-        for kind, tensors in (("targets", self.targets), ("masks", self.masks)):
-            for name, tensor in tensors.items():
-                if len(tensor) != rows:
+        for kind, given in (("inputs", parts), ("targets", self.targets), ("masks", self.masks)):
+            for name, tensor in given.items():
+                if len(tensor) != len(self):
                     raise ValueError(
-                        f"TaskData.{kind}['{name}'] has {len(tensor)} rows, inputs have {rows}; they must match"
+                        f"TaskData.{kind}['{name}'] has {len(tensor)} rows, inputs have {len(self)}; they must match"
                     )
-        finite = self.inputs.isfinite().flatten(1).all(dim=1)
-        if not bool(finite.all()):
-            bad = (~finite).nonzero().flatten()
-            raise ValueError(
-                f"TaskData.inputs has NaN or infinite values in {len(bad)} of {rows} rows, the first is row "
-                f"{int(bad[0])}; drop or fill them"
-            )
+        for name, tensor in parts.items():
+            finite = tensor.isfinite().flatten(1).all(dim=1)
+            if not bool(finite.all()):
+                bad = (~finite).nonzero().flatten()
+                where = "inputs" if isinstance(self.inputs, Tensor) else f"inputs['{name}']"
+                raise ValueError(
+                    f"TaskData.{where} has NaN or infinite values in {len(bad)} of {len(self)} rows, the first is "
+                    f"row {int(bad[0])}; drop or fill them"
+                )
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(next(iter(tensors(self.inputs).values())))
 
     def take(self, rows: Tensor) -> TaskData:
         """The examples at ``rows`` (indices), copied."""
         return TaskData(
-            self.inputs[rows],
+            each(itemgetter(rows), self.inputs),
             {name: target[rows] for name, target in self.targets.items()},
             {name: mask[rows] for name, mask in self.masks.items()},
         )
@@ -84,8 +91,9 @@ class TaskData:
     def fingerprint(self) -> str:
         """sha256 over shapes, types and bytes of inputs, targets and masks."""
         digest = hashlib.sha256()
-        tensors = {"inputs": self.inputs, **self.targets, **{f"mask:{k}": v for k, v in self.masks.items()}}
-        for name, tensor in tensors.items():
+        inputs = {k if k == "inputs" else f"input:{k}": v for k, v in tensors(self.inputs).items()}
+        named = {**inputs, **self.targets, **{f"mask:{k}": v for k, v in self.masks.items()}}
+        for name, tensor in named.items():
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()

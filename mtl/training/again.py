@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mtl.inputs import Inputs, apply, tensors
 from mtl.model import MultiTaskModel
 
 RandomState = tuple[Tensor, Tensor | None]
@@ -19,16 +20,16 @@ def random_state(device: torch.device) -> RandomState:
 
 @torch.no_grad()
 def losses_again(
-    model: MultiTaskModel, inputs: Tensor, targets: Mapping[str, Tensor], drawn: RandomState
+    model: MultiTaskModel, inputs: Inputs, targets: Mapping[str, Tensor], drawn: RandomState
 ) -> dict[str, Tensor]:
     """The losses with the dropout of the first forward pass (its state ``drawn``); buffers and generators stay."""
-    device = inputs.device
+    device = next(iter(tensors(inputs).values())).device
     before = [buffer.clone() for buffer in model.buffers()]  # normalisation statistics move once a step
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.set_rng_state(drawn[0])
         if drawn[1] is not None:
             torch.cuda.set_rng_state(drawn[1], device)
-        losses = model.losses(model(inputs), targets)
+        losses = model.losses(apply(model, inputs), targets)
     for buffer, kept in zip(model.buffers(), before, strict=True):
         buffer.copy_(kept)
     return losses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mtl.data.task_data import TaskData
+from mtl.inputs import Inputs, each
 
-Batch = tuple[Tensor, Mapping[str, Tensor]]
+Batch = tuple[Inputs, Mapping[str, Tensor]]
 Data = TaskData | Dataset[Any] | DataLoader[Any]
 
 
@@ -27,7 +29,7 @@ def batch_count(data: Data, batch_size: int) -> int:
 
 
 def batches(data: Data, batch_size: int, order: torch.Generator | None = None) -> Iterator[Batch]:
-    """One pass over ``data``: (inputs [B, *S], {task: targets}).
+    """One pass over ``data``: (inputs [B, *S] or {name: [B, *S]}, {task: targets}).
 
     Args:
         data: `TaskData` (indexed in memory), a map-style Dataset of such pairs, or a DataLoader of such batches,
@@ -40,7 +42,8 @@ def batches(data: Data, batch_size: int, order: torch.Generator | None = None) -
         for part in rows.split(batch_size):
             if order is None:  # a slice: no copy
                 part = slice(int(part[0]), int(part[-1]) + 1)
-            yield data.inputs[part], {name: target[part] for name, target in data.targets.items()}
+            inputs = each(itemgetter(part), data.inputs)
+            yield inputs, {name: target[part] for name, target in data.targets.items()}
     elif isinstance(data, DataLoader):
         yield from map(_checked, data)
     else:
@@ -61,6 +64,6 @@ def _checked(batch: Any) -> Batch:
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch on the model's device; nothing is copied when it is there already."""
     inputs, targets = batch
-    return inputs.to(device, non_blocking=True), {
+    return each(lambda x: x.to(device, non_blocking=True), inputs), {
         name: t.to(device, non_blocking=True) for name, t in targets.items()
     }

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from mtl.inputs import apply, channels_last
 from mtl.metrics import Scores
 from mtl.model import MultiTaskModel
 from mtl.training.batches import Data, batches, to_device
@@ -43,7 +44,5 @@ def evaluate(model: MultiTaskModel, data: Data, *, batch_size: int = 64) -> dict
     with evaluating(model):
         for batch in batches(data, batch_size):
             inputs, targets = to_device(batch, device)
-            if inputs.dim() == 4:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            scores.update(model(inputs), targets)
+            scores.update(apply(model, channels_last(inputs)), targets)
     return scores.compute()

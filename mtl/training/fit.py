@@ -49,7 +49,8 @@ def fit(
     """Train ``model`` on the device its parameters are on.
 
     Args:
-        train, validation: `mtl.TaskData`, a map-style Dataset of (inputs, {task: target}), or a DataLoader.
+        train, validation: `mtl.TaskData`, a map-style Dataset of (inputs, {task: target}), or a DataLoader. Inputs
+            are a tensor, or {name: tensor}, which the model gets as ``model(**inputs)``.
         balancer: a name in `mtl.BALANCERS`, or a `mtl.Balancer` with options of your own.
         epochs, steps: the length of training; give one of them (default: one epoch).
         batch_size: examples a step, unless ``train`` is a DataLoader.
@@ -61,7 +62,7 @@ def fit(
             all tasks share it, else loss; last without validation data.
         validate_every: steps between validations; None: at the end of each epoch. Always after the last step.
         dynamics_every: steps between measurements of the tasks' gradients (T extra backwards each); None: never.
-        augment: ``(inputs, generator) -> inputs`` on whole training batches.
+        augment: ``(inputs, generator) -> inputs`` on whole training batches (a tensor, or {name: tensor}).
         observe: called at each validation with the model and the step; gives records of your own.
         log: called with each list of new records as they come.
         checkpoints: a folder for ``best/`` and ``last/``, written at each validation.

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from mtl.balancing import Balancer
+from mtl.inputs import apply, channels_last
 from mtl.model import MultiTaskModel
 from mtl.training.again import losses_again, random_state
 from mtl.training.batches import Batch, Data, batches, to_device
@@ -27,7 +28,7 @@ from mtl.training.selection import Selection
 from mtl.training.streams import generator
 
 logger = logging.getLogger("mtl")
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+Augment = Callable[[Any, torch.Generator], Any]  # a tensor, or {name: tensor} where the data has several
 
 
 @dataclass(eq=False)
@@ -80,12 +81,12 @@ class Loop:
         inputs, targets = to_device(batch, self.device)
         if self.augment is not None:
             inputs = self.augment(inputs, self.shake)
-        if self.channels_last and inputs.dim() == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if self.channels_last:
+            inputs = channels_last(inputs)
         self.optimizer.zero_grad(set_to_none=True)
         asks = self.balancer.wants_losses_after_step
         drawn = random_state(self.device) if asks else None
-        losses = self.model.losses(self.model(inputs), targets)
+        losses = self.model.losses(apply(self.model, inputs), targets)
         try:
             if self.dynamics_every and (step - 1) % self.dynamics_every == 0:
                 self.result.dynamics.measure(step, losses, self.model, self.balancer)

@@ -123,7 +123,7 @@ def test_wrong_records_are_named(tmp_path: Path) -> None:
             run.dynamics(step=[1], tasks=["a"], cosine=np.ones((1, 1, 1)))
         with pytest.raises(ValueError, match="cosines must have 3 axes, the first of 1 steps"):
             run.dynamics(step=[1], tasks=["a"], cosines=np.ones((2, 1, 1)))
-        with pytest.raises(ValueError, match="one row an example, got 2, 1, 1"):
+        with pytest.raises(ValueError, match="one row an example, got maps 2, prediction 1, label 1"):
             run.save_attribution("m", "t", maps=np.ones((2, 3)), prediction=np.ones(1), label=np.ones(1))
         run.finish({})
 
