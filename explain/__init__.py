@@ -3,12 +3,12 @@
 from explain.between import Conflict, channel_sharing, conflict, contrast, cross_deletion, overlap
 from explain.concepts import tcav
 from explain.evaluate import evaluate
-from explain.influence import influence_scores, influential
-from explain.layers import LAYER_METHODS, layer_attribution
+from explain.influence.tracin import influence_scores, influential
+from explain.layers.attribution import LAYER_METHODS, layer_attribution
+from explain.layers.neuron_paths import neuron_conductance
+from explain.layers.neurons import neuron_attribution
 from explain.methods import METHODS
 from explain.metrics import METRICS
-from explain.neuron_paths import neuron_conductance
-from explain.neurons import neuron_attribution
 from explain.saliency import saliency
 from explain.sanity_checks import data_randomisation, randomisation_curve, sanity
 from explain.show import show, show_matrix

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from explain.inputs import Inputs
-from explain.layers import layer_attribution
+from explain.layers.attribution import layer_attribution
 from explain.outputs import SINGLE
 from explain.targets import Target
 

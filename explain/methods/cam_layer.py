@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from explain.layers.tap import find_layer
 from explain.methods.cam_layout import EXPECTED, PREFIX, Kind, MapLayout, Reader, Shape, Unread
 from explain.methods.cam_trace import Node, Ran, Trace, between, hooked, image_asks, traced
 from explain.scorer import Scorer
-from explain.tap import find_layer
 
 TOGETHER = 16  # layers whose gradients are looked at in one backward pass
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from explain.baselines import Baseline, BaselineSet, expanded, expanded_set
 from explain.batching import stacked
-from explain.intercept import Call, Intercept, Rule, passed
 from explain.methods.multipliers import MULTIPLIERS
-from explain.parts import PARTS
+from explain.rules.intercept import Call, Intercept, Rule, passed
+from explain.rules.parts import PARTS
 from explain.scorer import Scorer
 
 PASSED = ["shape", "linear", "scale", "add", "batch_norm", "dropout"]

@@ -1,8 +1,8 @@
 """Guided backpropagation and deconvolution: the gradient, with another backward pass through ReLU.
 
 Both are defined for networks whose only nonlinearities are ReLU and max pooling. What counts as ReLU is what it
-computes, not what it is called (`explain.functions`); ReLU6, a ReLU with an upper bound, is taken as one whose mask is
-its own. Normalisation and linear layers pass the gradient as it is. Any other nonlinearity (GELU, SiLU, leaky ReLU,
+computes, not what it is called (`explain.rules.functions`); ReLU6, a ReLU with an upper bound, is taken as one whose
+mask is its own. Normalisation and linear layers pass the gradient as it is. Any other nonlinearity (GELU, SiLU, leaky ReLU,
 sigmoid gates, softmax) is refused: there the papers say nothing, and what is left would be the plain gradient under
 another name.
 """
@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explain.functions import NAMES
-from explain.intercept import Call, Intercept, Rule, passed
+from explain.rules.functions import NAMES
+from explain.rules.intercept import Call, Intercept, Rule, passed
 from explain.scorer import Scorer
 
 PASSED = [

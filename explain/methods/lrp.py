@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from explain.intercept import Intercept
 from explain.methods.lrp_flow import Flow
 from explain.methods.lrp_rules import CONVOLUTIONS, Layer, LayerRule, alpha_beta, box, flat, gamma, plain
 from explain.names import unknown
+from explain.rules.intercept import Intercept
 from explain.scorer import Scorer
 
 

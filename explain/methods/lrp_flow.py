@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from explain.functions import MASKED, NAMES, SAME, tensors_in
-from explain.intercept import Call, Rule, passed
 from explain.methods.lrp_rules import Layer, LayerRule, quotient, relevance
-from explain.parts import PARTS
+from explain.rules.functions import MASKED, NAMES, SAME, tensors_in
+from explain.rules.intercept import Call, Rule, passed
+from explain.rules.parts import PARTS
 
 GATES = {"sigmoid", "hardsigmoid", "softmax"}  # values in 0..1 that weigh others
 SUMMING = {"scatter_add", "index_add", "fold", "col2im"}  # moves that add up where they meet

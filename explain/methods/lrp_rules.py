@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explain.intercept import Call
+from explain.rules.intercept import Call
 
 CONVOLUTIONS = {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from explain.functions import quotient, tensors_in
-from explain.intercept import Call
+from explain.rules.functions import quotient, tensors_in
+from explain.rules.intercept import Call
 
 Multiplier = Callable[[Call, list[Tensor]], Any]
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import _get_current_function_mode_stack
 
-from explain import functions
 from explain.inputs import lay_out
-from explain.intercept import Call, Intercept, passed
+from explain.rules import functions
+from explain.rules.intercept import Call, Intercept, passed
 from explain.scorer import Scorer
 
 KINDS = [*functions.NAMES, "scale", "product", "relu", "clipped_relu", "maximum", "gate", "select", "shift"]

@@ -71,12 +71,15 @@ def build(family: str) -> nn.Module:
 def outcome(model: nn.Module, method: str) -> str:
     """ "map" or the line that refuses."""
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    refusal = ""
     try:
         found = explain.saliency(model, image, method=method, target=3, **FEW.get(method, {}))
     except (ValueError, TypeError) as error:
-        assert "\n" not in str(error)
-        assert method.split("_")[0] in str(error) or "guided_backprop" in str(error), str(error)
-        return str(error)
+        refusal = str(error)
+    if refusal:
+        assert "\n" not in refusal
+        assert method in refusal or "guided_backprop" in refusal, refusal
+        return refusal
     assert found.shape == image.shape
     assert torch.isfinite(found).all()
     return "map"

@@ -1,7 +1,7 @@
 """Softmax, normalisation, attention and the like, taken apart into the functions they are made of.
 
-Each is a rule (`explain.intercept.Rule`) that gives the function's value by sums, products and functions of single
-elements, which are intercepted in their turn. So a set of rules for those covers these too, and what holds of each step
+Each is a rule (`explain.rules.intercept.Rule`) that gives the function's value by sums, products and functions of
+single elements, which are intercepted in their turn. So a set of rules for those covers these too, and what holds of each step
 exactly (summation to delta) holds of the whole.
 """
 
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explain.functions import quotient
-from explain.intercept import Call, Rule
-from explain.recurrent import recurrent
+from explain.rules.functions import quotient
+from explain.rules.intercept import Call, Rule
+from explain.rules.recurrent import recurrent
 
 
 def softmax(call: Call) -> Any:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from explain.guard import untouched
 from explain.inputs import Inputs, lay_out
+from explain.layers.tap import Layer, find_layer, tapped
 from explain.outputs import unwrap
 from explain.saliency import saliency
-from explain.tap import Layer, find_layer, tapped
 
 Neuron = int | Sequence[int] | Callable[[Tensor], Tensor]
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

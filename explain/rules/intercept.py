@@ -4,8 +4,8 @@ Modules need no hooks: ``nn.ReLU``, ``F.relu``, ``torch.relu_`` and ``x.clamp(mi
 a module that is used twice, works in place or stands next to another of its kind is nothing special, and nothing has to
 be taken off the model afterwards.
 
-A set of rules is a dict from kinds of functions (`explain.functions`) to a rule, a function of one `Call` that gives
-the call's result; what gradient reaches the operands is then the rule's business (a `torch.autograd.Function`, mostly).
+A set of rules is a dict from kinds of functions (`explain.rules.functions`) to a rule, a function of one `Call` that
+gives the call's result; what gradient reaches the operands is then the rule's business (a `torch.autograd.Function`, mostly).
 `passed` leaves a kind to autograd. A kind without a rule is refused, if the explained score depends on it.
 
 >>> class Halved(torch.autograd.Function):
@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node, disable_saved_tensors_hooks, saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
-from explain.functions import FUNCTIONS, ONLY_SHAPE, Op, argument, classify, tensors_in
+from explain.rules.functions import FUNCTIONS, ONLY_SHAPE, Op, argument, classify, tensors_in
 from explain.scorer import Scorer
 
 ASIDE = {  # what a refusal calls the kinds that are about values computed without a gradient
@@ -61,7 +61,7 @@ class Call:
     """One torch function in the forward pass.
 
     Args:
-        func: the function as it was called; ``name``: its plain name ("relu"); ``kind``: see `explain.functions`.
+        func: the function as it was called; ``name``: its plain name ("relu"); ``kind``: see `explain.rules.functions`.
         args: arguments, ``kwargs``: keyword arguments, as given but that parameters are detached.
         active: the operands that depend on the input, in order; an operand that is given twice is there twice.
         in_place: whether the function writes into its first argument. The engine sees to that: a rule returns a new

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from explain.intercept import Call
+from explain.rules.intercept import Call
 
 State = tuple[Tensor, ...]  # (h,) or (h, c)
 Step = Callable[[Tensor, State, Tensor, Tensor | None], State]

@@ -9,10 +9,10 @@ from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
 from explain.batching import rows_at_once, stacked
-from explain.layer_inputs import Start, at_baseline
-from explain.refine import Integral, check_steps, refined
+from explain.layers.inputs import Start, at_baseline
+from explain.layers.refine import Integral, check_steps, refined
+from explain.layers.tap import Layer, at_layer, layer_gradients
 from explain.scorer import Scorer
-from explain.tap import Layer, at_layer, layer_gradients
 
 
 @dataclass(frozen=True, kw_only=True)

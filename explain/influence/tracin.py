@@ -15,9 +15,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 from tqdm import tqdm
 
 from explain.batching import micro_batches
-from explain.checkpoints import Checkpoint, states
 from explain.guard import untouched
-from explain.losses import Labels, Loss, by_task, labelled, losses_of, predicted
+from explain.influence.checkpoints import Checkpoint, states
+from explain.influence.losses import Labels, Loss, by_task, labelled, losses_of, predicted
 from explain.names import unknown
 from explain.outputs import named_outputs, unwrap
 

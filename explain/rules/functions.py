@@ -15,7 +15,7 @@ elementwise         every other function of single elements
 max, maximum, min   max pooling and maxima; the larger of two tensors; minima.   ``sorted``: other places by rank
 softmax, norm, attention, gated, recurrent, moment, similarity, logsumexp
                     softmax and its logarithm; layer, group, instance and RMS norm; scaled dot products; GLU; LSTM and
-                    its like; norms and variances; cosines and distances: each can be taken apart (`explain.parts`)
+                    its like; norms and variances; cosines and distances: each is taken apart in `explain.rules.parts`
 batch_norm          with running statistics: affine.   ``batch_statistics``: the batch's own, which mix examples
 dropout             switched off.   ``random``: switched on
 select              moves elements, chosen by values of the input (x[scores.argmax()])

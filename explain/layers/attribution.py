@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from explain.batching import micro_batches, rows_at_once
 from explain.guard import guarded
 from explain.inputs import Inputs, Layout
-from explain.layer_inputs import lay_out_any
-from explain.layer_paths import LayerConductance, LayerIntegratedGradients
+from explain.layers.inputs import lay_out_any
+from explain.layers.paths import LayerConductance, LayerIntegratedGradients
+from explain.layers.tap import Layer, at_layer, check_rows, find_layer, layer_gradients
 from explain.names import lookup, unknown
 from explain.outputs import SINGLE, unwrap
 from explain.scorer import Scorer
-from explain.tap import Layer, at_layer, check_rows, find_layer, layer_gradients
 from explain.targets import Target
 
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from explain.batching import stacked
 from explain.inputs import Inputs, lay_out
-from explain.layer_inputs import Start, at_baseline
-from explain.layers import run_layer_method
+from explain.layers.attribution import run_layer_method
+from explain.layers.inputs import Start, at_baseline
+from explain.layers.refine import Integral, check_steps, refined
+from explain.layers.tap import Layer, at_layer, layer_gradients, tapped
 from explain.outputs import SINGLE
-from explain.refine import Integral, check_steps, refined
 from explain.scorer import Scorer
-from explain.tap import Layer, at_layer, layer_gradients, tapped
 from explain.targets import Target
 
 Units = int | Sequence[int] | Tensor

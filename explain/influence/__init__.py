@@ -1,0 +1,1 @@
+"""Attribution to training examples, for each task."""
