@@ -122,8 +122,8 @@ class Scorer:
     def _outputs(self, inputs: Tensor) -> dict[str, Tensor]:
         try:
             output = self.layout.call(self.model, inputs, self.rows)
-        except (RuntimeError, TypeError) as error:
-            reason = str(error).splitlines()[0]
+        except (RuntimeError, TypeError, AssertionError, IndexError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             shapes = [list(part.shape) for part in self.split(inputs)]
             raise ForwardError(
                 f"the model cannot take inputs {shapes[0] if len(shapes) == 1 else shapes} "

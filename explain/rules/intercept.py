@@ -5,8 +5,8 @@ a module that is used twice, works in place or stands next to another of its kin
 be taken off the model afterwards.
 
 A set of rules is a dict from kinds of functions (`explain.rules.functions`) to a rule, a function of one `Call` that
-gives the call's result; what gradient reaches the operands is then the rule's business (a `torch.autograd.Function`, mostly).
-`passed` leaves a kind to autograd. A kind without a rule is refused, if the explained score depends on it.
+gives the call's result; what gradient reaches the operands is then the rule's business (a `torch.autograd.Function`,
+mostly). `passed` leaves a kind to autograd. A kind without a rule is refused, if the explained score depends on it.
 
 >>> class Halved(torch.autograd.Function):
 ...     @staticmethod

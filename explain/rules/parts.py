@@ -1,8 +1,8 @@
 """Softmax, normalisation, attention and the like, taken apart into the functions they are made of.
 
 Each is a rule (`explain.rules.intercept.Rule`) that gives the function's value by sums, products and functions of
-single elements, which are intercepted in their turn. So a set of rules for those covers these too, and what holds of each step
-exactly (summation to delta) holds of the whole.
+single elements, which are intercepted in their turn. So a set of rules for those covers these too, and what holds of
+each step exactly (summation to delta) holds of the whole.
 """
 
 from __future__ import annotations
