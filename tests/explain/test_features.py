@@ -154,7 +154,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         {"baseline": None},
         "baseline must be a number, a name or a tensor, got NoneType",
     ),
-    "infinite baseline": ("lime", {"baseline": float("inf")}, "baseline holds NaN or infinite"),
+    "infinite baseline": ("lime", {"baseline": float("inf")}, "lime: baseline must be finite, got inf"),
     "narrow": ("lime", {"width": 1e-3}, "lime: the samples weigh too little"),
     "width": ("lime", {"width": 0.0}, "width must be > 0"),
     "ridge": ("lime", {"ridge": -1.0}, "ridge must be >= 0"),
