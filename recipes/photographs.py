@@ -35,11 +35,11 @@ class Options(RunOptions):
     against: str | None = None
     """ImageNet class that the first one is contrasted with; none: each photograph's second."""
     methods: tuple[str, ...] = (
-        "gradient",
-        "input_x_gradient",
+        "grad_cam",
         "integrated_gradients",
         "smoothgrad",
-        "grad_cam",
+        "input_x_gradient",
+        "gradient",
     )
     """Attribution methods."""
     size: int = 224
