@@ -228,14 +228,10 @@ def test_several_inputs(generator: torch.Generator) -> None:
 
 def test_the_baseline_is_that_of_the_method(images: Tensor) -> None:
     model = heads()
-    for baseline in (0.3, "mean", "blur", torch.randn(2, 8, 8), torch.randn(3, 2, 8, 8)):
-        maps = (
-            explain.saliency(model, images, method="integrated_gradients", baseline=baseline, tolerance=1e-3)
-            if not isinstance(baseline, str)
-            else None
+    for baseline in (0.3, torch.randn(2, 8, 8), torch.randn(3, 2, 8, 8)):
+        maps = explain.saliency(
+            model, images, method="integrated_gradients", baseline=baseline, tolerance=1e-3
         )
-        if maps is None:
-            continue
         frame = explain.evaluate(
             model, images, maps, metrics="completeness", baseline=baseline, controls=(), batch_size=2
         )
