@@ -3,8 +3,8 @@
 Both are defined for networks whose only nonlinearities are ReLU and max pooling. What counts as ReLU is what it
 computes, not what it is called (`explain.rules.functions`); ReLU6, a ReLU with an upper bound, is taken as one whose
 mask is its own. Normalisation and linear layers pass the gradient as it is. Any other nonlinearity (GELU, SiLU, leaky
-ReLU, sigmoid gates, softmax) is refused: there the papers say nothing, and what is left would be the plain gradient under
-another name.
+ReLU, sigmoid gates, softmax) is refused: there the papers say nothing, and what is left would be the plain gradient
+under another name.
 """
 
 from __future__ import annotations
