@@ -61,8 +61,8 @@ class Options(RunOptions):
 def variants(options: Options) -> tuple[str, ...]:
     import explain
 
-    chosen("methods", options.methods, explain.METHODS)
-    chosen("metrics", options.metrics, explain.METRICS)
+    chosen("methods", options.methods or tuple(explain.METHODS), explain.METHODS)
+    chosen("metrics", options.metrics or tuple(explain.METRICS), explain.METRICS)
     return options.variants
 
 

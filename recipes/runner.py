@@ -112,7 +112,8 @@ def _check(options: RunOptions) -> None:
 
     import explain
 
-    if hasattr(options, "methods"):
+    empty_is_all = not getattr(type(options), "methods", True)  # by the recipe's own default
+    if hasattr(options, "methods") and (options.methods or not empty_is_all):
         chosen("methods", options.methods, explain.METHODS)
     try:
         torch.empty(0, device=options.device)

@@ -296,14 +296,17 @@ def test_several_inputs_and_a_deep_model(generator: torch.Generator) -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.image, self.text = nn.Linear(9, 4), nn.Linear(5, 4)
-            self.last = nn.Linear(4, 3)
+            self.image, self.text = nn.Linear(9, 32), nn.Linear(5, 32)
+            self.last = nn.Linear(32, 3)
 
         def forward(self, image: Tensor, text: Tensor) -> Tensor:
             return self.last((self.image(image.flatten(1)) + self.text(text)).relu())
 
     inputs = (torch.randn(3, 1, 3, 3, generator=generator), torch.randn(3, 5, generator=generator))
-    curve = explain.randomisation_curve(Two(), inputs)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Two()
+    curve = explain.randomisation_curve(model, inputs)
     assert curve.groupby("step")["layers"].first().tolist() == ["last", "text", "image"]
     assert curve["signed"].notna().all()
 
