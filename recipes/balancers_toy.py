@@ -84,7 +84,7 @@ def train(job: Job) -> None:
 
     options: Options = job.options
     problems = [PROBLEMS[name] for name in options.problems]
-    with run_directory(job, Plane(problems), "the last step") as run:
+    with run_directory(job, named(problems), "the last step") as run:
         paths, test, began, every = {}, {}, time.perf_counter(), max(1, options.steps // 100)
         for problem in problems:
             ways = torch.stack([walk(job, problem, start, every) for start in problem.starts])  # [S, K, 2]
@@ -163,33 +163,13 @@ def plane(problem: Any) -> dict[str, Any]:
     return {name: part.numpy() for name, part in parts.items()}
 
 
-class Plane:
-    """The problems as a run directory names its data: a problem takes the place of a task."""
+def named(problems: list[Any]) -> Any:
+    """The problems as a run directory names its data: each is judged by the mean distance to its Pareto set."""
+    import hashlib
 
-    def __init__(self, problems: list[Any]) -> None:
-        self.tasks = tuple(Place(problem.name) for problem in problems)
-        self.name = "plane"
+    from recipes.runner import Number, Stated, StatedData
 
-    def fingerprint(self) -> str:
-        import hashlib
-
-        return hashlib.sha256(" ".join(task.name for task in self.tasks).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Place:
-    """One problem: judged by the mean distance to its Pareto set, and by how many starts reach it."""
-
-    name: str
-    kind: str = "plane"
-    class_names: tuple[str, ...] = ()
-    loss_unit: str = "loss"
-
-    @property
-    def metrics(self) -> tuple[Any, ...]:
-        from mtl.metrics import Metric
-
-        def never(*_: object) -> Any:
-            raise TypeError("a distance is not computed from outputs")
-
-        return (Metric("distance", "length", False, never), Metric("reached", "fraction", True, never))
+    judged = (Number("distance", "length", False), Number("reached", "fraction", True))
+    digest = hashlib.sha256(" ".join(problem.name for problem in problems).encode()).hexdigest()
+    tasks = tuple(Stated(problem.name, judged, kind="plane", loss_unit="loss") for problem in problems)
+    return StatedData("plane", tasks, lambda: digest)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 import explain
@@ -15,6 +14,7 @@ import mtl
 import reports
 from explain.batching import noise_like
 from explain.metrics.localisation import pointing_game, relevance_mass
+from explain.metrics.similarity import SIMILARITIES
 
 EVALUATED = ["example", "task", "metric", "region", "map", "value", "higher_is_better"]
 
@@ -68,10 +68,13 @@ def map_correlations(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) 
     """
     rows = []
     for task, maps in before.items():
-        for example, pair in enumerate(zip(maps.sum(dim=1).cpu(), after[task].sum(dim=1).cpu(), strict=True)):
-            for ending, values in (("", pair), ("_absolute", tuple(m.abs() for m in pair))):
-                value = spearmanr(*(m.flatten().numpy() for m in values)).statistic
-                rows.append((example, task, f"parameter_randomisation{ending}", "", "given", value, False))
+        pair = [found.sum(dim=1).cpu() for found in (maps, after[task])]
+        for ending, values in (("", pair), ("_absolute", [found.abs() for found in pair])):
+            alike = SIMILARITIES["spearman"](*values).tolist()
+            rows += [
+                (n, task, f"parameter_randomisation{ending}", "", "given", value, False)
+                for n, value in enumerate(alike)
+            ]
     return pd.DataFrame(rows, columns=EVALUATED)
 
 

@@ -11,7 +11,7 @@ from recipes.__main__ import main
 
 pytestmark = pytest.mark.skipif(not pretrained.has_weights(), reason="needs the photographs extra")
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "photos_masks"
-SMALL = ["--methods", "gradient", "grad_cam", "--size", "96", "--only"]
+SMALL = ["--methods", "gradient", "grad_cam", "--size", "160", "--only"]
 
 
 def test_packaged_photographs(tmp_path: Path) -> None:
