@@ -209,7 +209,7 @@ WRONG: dict[str, tuple[Callable[[Heads, Tensor], Any], str]] = {
     "target": (lambda m, x: explain.layer_attribution(m, x, "trunk", "a", target=3), "must be in 0..2"),
     "batch": (lambda m, x: explain.layer_attribution(m, x, "trunk", batch_size=0), "batch_size must be"),
     "baseline": (lambda m, x: explain.layer_attribution(m, x, "trunk", baseline=x[:2]), "baseline must be a number"),
-    "NaN": (lambda m, x: explain.layer_attribution(m, x, "trunk", baseline=float("nan")), "holds NaN"),
+    "NaN": (lambda m, x: explain.layer_attribution(m, x, "trunk", baseline=float("nan")), "baseline must be finite"),
     "word": (lambda m, x: explain.layer_attribution(m, x, "trunk", baseline="zer"), "did you mean 'zero'"),
     "name": (lambda m, x: explain.layer_attribution(m, x, "trunk", baseline={"x": 0}), "no input 'x'"),
     "both": (
