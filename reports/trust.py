@@ -45,6 +45,13 @@ def sanity_of(experiment: Experiment) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["variant", "method"])
 
 
+def most_said(checks: pd.DataFrame) -> tuple[str, str, int, int]:
+    """(verdict, its words, how many maps get it, of how many) that most of a method's maps get."""
+    whole = select(checks, check="all")
+    verdict, words = Counter(zip(whole["verdict"], whole["words"], strict=True)).most_common(1)[0][0]
+    return verdict, words, int((whole["verdict"] == verdict).sum()), len(whole)
+
+
 def _verdicts(experiment: Experiment) -> list[Table]:
     frame = sanity_of(experiment)
     tables = []
@@ -53,11 +60,9 @@ def _verdicts(experiment: Experiment) -> list[Table]:
         rows = []
         for method in dict.fromkeys(part["method"]):
             own = select(part, method=method)
-            whole = select(own, check="all")
-            told = Counter(zip(whole["verdict"], whole["words"], strict=True)).most_common(1)[0][0]
-            share = int((whole["verdict"] == told[0]).sum())
+            verdict, words, share, of = most_said(own)
             rows.append(
-                [method, f"{told[0]} ({share} of {len(whole)})", told[1]]
+                [method, f"{verdict} ({share} of {of})", words]
                 + [figure(select(own, check=check)["value"].mean()) for check in CHECKS]
             )
         if rows:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from reports.statistics import Estimate, difference, holm, mean_interval
 from reports.tables import Experiment, by_seed, select
+from reports.trust import most_said, sanity_of
 from reports.wording import count, figure, interval, joined, p_value
 
 RANDOMISED = (
@@ -194,6 +195,9 @@ def _judged(
 
 def _learned(experiment: Experiment) -> list[Finding]:
     """Which methods' maps become others when weights are random (Adebayo et al. 2018), all in one finding."""
+    checks = sanity_of(experiment)
+    if len(checks):
+        return _sanity(checks)
     frame = select(experiment.localisation(), map="given")
     metric = RANDOMISED[1] if len(select(frame, metric=RANDOMISED[1])) else RANDOMISED[0]
     told: dict[str, list[str]] = {"good": [], "open": [], "bad": []}
@@ -212,6 +216,23 @@ def _learned(experiment: Experiment) -> list[Finding]:
     text = f"Rank correlation of the maps' {values} with those of random weights. {'. '.join(parts).capitalize()}."
     worst = "bad" if told["bad"] else "open" if told["open"] else "good"
     return [Finding(heading, text, worst)]
+
+
+def _sanity(checks: pd.DataFrame) -> list[Finding]:
+    """A verdict for each method, in the words of its own checks."""
+    said: dict[str, list[str]] = {}
+    for method in dict.fromkeys(checks["method"]):
+        verdict, words, share, of = most_said(select(checks, method=method))
+        reason = f" ({words}, {share} of {of} maps)" if verdict != "passes" else ""
+        said.setdefault(verdict, []).append(f"{method}{reason}")
+    order = [name for name in ("fails", "in doubt", "passes", "not defined") if name in said]
+    text = " ".join(f"{name.capitalize()}: {', '.join(said[name])}." for name in order)
+    heading = f"Sanity checks: {len(said.get('passes', []))} of {count(sum(map(len, said.values())), 'method')} pass"
+    return [
+        Finding(
+            heading, f"{text} To pass is necessary, not sufficient.", "bad" if "fails" in said else "good"
+        )
+    ]
 
 
 def _over_tasks(frame: pd.DataFrame) -> dict[int, float]:

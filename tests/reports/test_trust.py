@@ -8,6 +8,7 @@ import pytest
 from reports import RunWriter, read_runs
 from reports.tables import Experiment
 from reports.trust import trust
+from reports.verdict import findings
 from tests.reports.make import describe
 
 
@@ -61,6 +62,9 @@ def test_verdicts_and_scores(tmp_path: Path, random: float, star: bool) -> None:
     assert scores.columns == ["method", "deletion (down)"]
     assert scores.rows == [["gradient", "0.201" + " *" * star], ["(random)", str(random)]]
     assert [table.rows[0][1][:5] for table in section.more] == ["0.191", "0.211"]
+    [found] = [f for f in findings(Experiment(read_runs(tmp_path))) if "Sanity" in f.heading]
+    assert (found.heading, found.tone) == ("Sanity checks: 1 of 1 method pass", "good")
+    assert found.text.startswith("Passes: gradient.")
 
 
 def test_nothing_scored_says_so(tmp_path: Path) -> None:
