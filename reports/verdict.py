@@ -174,7 +174,9 @@ def _judged(
 ) -> tuple[str, str, str]:
     if not above_random.has_interval:
         return f"{method}: one seed, no conclusion", f"{text}.", "open"
-    if above_random.sign <= 0:
+    if above_random.sign == 0:  # which is not the same as no better
+        return f"{method}: no significant difference from a random map", f"{text}.", "open"
+    if above_random.sign < 0:
         return f"{method}: no better than a random map", f"{text}.", "bad"
     if own_over_other is not None and own_over_other.sign <= 0:
         return (

@@ -110,4 +110,4 @@ def test_yes_or_no_needs_both_and_colour_the_image(tmp_path: Path) -> None:
     scores = runs["image_and_text"].scores
     mass = scores[scores["metric"] == "relevance_mass"].groupby(["method", "map"])["value"].mean()
     for method in ("integrated_gradients", "integrated_gradients, words"):
-        assert mass[method, "given"] > mass[method, "random"] + 0.2
+        assert mass[method, "given"] > mass[method, "random"] + 0.1

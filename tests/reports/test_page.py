@@ -140,6 +140,7 @@ def test_one_seed_claims_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("own", "heading"), [
     (0.6, "gradient: each task looks at its own region"),
     (0.2, "gradient: does not tell the tasks apart"),
+    (0.15, "gradient: no significant difference from a random map"),
     (0.1, "gradient: no better than a random map"),
 ])  # fmt: skip
 def test_maps_are_judged_against_their_controls(tmp_path: Path, own: float, heading: str) -> None:
