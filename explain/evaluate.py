@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,8 +26,9 @@ from explain.metrics.given import (
 )
 from explain.metrics.scoring import Values, of_maps, with_method, with_model
 from explain.metrics.subject import make_subject
-from explain.names import lookup, unknown
-from explain.outputs import SINGLE, unwrap
+from explain.names import lookup, made, unknown
+from explain.options import checked_call
+from explain.outputs import SINGLE
 from explain.saliency import make_method
 from explain.targets import Target
 
@@ -103,12 +103,7 @@ def evaluate(
     >>> frame.groupby(["metric", "map"])["value"].mean().unique().tolist()
     [1.0]
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    stripped = checked_call(model, batch_size, seed)
     chosen = make_metrics(metrics, options or {})
     again = [name for name, metric in chosen.items() if metric.kind == "method"]
     if again and method is None:
@@ -123,7 +118,6 @@ def evaluate(
     every = named_controls(named, beside, nothing, joined, seed)
     values = of_maps(chosen, every, regions)
     if any(metric.kind in ("model", "method") for metric in chosen.values()):
-        stripped = unwrap(model)
         away, groups = (
             expanded("evaluate", baseline, joined, nothing),
             features_of(layout, joined, features, size),
@@ -163,19 +157,7 @@ def make_metrics(metrics: str | Sequence[str], options: Mapping[str, Mapping[str
     for name in options:
         if name not in names:
             raise unknown("metric to give options to", name, names)
-    return {name: _make(name, options.get(name, {})) for name in names}
-
-
-def _make(name: str, options: Mapping[str, Any]) -> Any:
-    kind = METRICS[name]
-    known = [field.name for field in dataclasses.fields(kind)]
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of metric '{name}'", option, known)
-    try:
-        return kind(**options)
-    except TypeError as error:  # a value of another type than the option's, in the options' own checks
-        raise TypeError(f"{name}: an option has a wrong type: {error}") from error
+    return {name: made("metric", name, METRICS, options.get(name, {})) for name in names}
 
 
 def _table(

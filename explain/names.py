@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 V = TypeVar("V")
 
@@ -30,3 +31,24 @@ def lookup(kind: str, name: str, registry: Mapping[str, V]) -> V:
     if name not in registry:
         raise unknown(kind, name, registry)
     return registry[name]
+
+
+def made(kind: str, name: str, registry: Mapping[str, type[V]], options: Mapping[str, Any]) -> V:
+    """An entry of a registry of dataclasses with its options, or an error that gives the nearest valid name.
+
+    >>> @dataclasses.dataclass
+    ... class Dot:
+    ...     size: int = 1
+    >>> made("shape", "dot", {"dot": Dot}, {"sise": 2})
+    Traceback (most recent call last):
+    ValueError: no option of shape 'dot' 'sise'; did you mean 'size'? known: size
+    """
+    entry = lookup(kind, name, registry)
+    known = [field.name for field in dataclasses.fields(entry)]  # type: ignore[arg-type]  # of dataclasses
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {kind} '{name}'", option, known)
+    try:
+        return entry(**options)
+    except TypeError as error:  # a value of another type than the option's, in the options' own checks
+        raise TypeError(f"{name}: an option has a wrong type: {error}") from error

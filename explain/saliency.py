@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +12,9 @@ from explain.batching import micro_batches, rows_at_once
 from explain.guard import guarded
 from explain.inputs import Inputs, lay_out
 from explain.methods import METHODS, Method
-from explain.names import lookup, unknown
-from explain.outputs import SINGLE, unwrap
+from explain.names import made
+from explain.options import checked_call
+from explain.outputs import SINGLE
 from explain.scorer import Scorer
 from explain.targets import Target
 
@@ -73,17 +73,11 @@ def saliency(
     >>> saliency(model, torch.ones(4, 2), target=2).shape
     torch.Size([4, 2])
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    model = checked_call(model, batch_size, seed)
     if task is not None and not isinstance(task, str):
         raise TypeError(f"task must be one name, or None for all tasks, got {task!r}")
     apply = make_method(method, options)
     layout, joined = lay_out(inputs)
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
-    model = unwrap(model)
 
     def maps() -> dict[str, Tensor]:
         parts: dict[str, list[Tensor]] = {}
@@ -112,12 +106,5 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
     Traceback (most recent call last):
     ValueError: no option of method 'smoothgrad' 'sample'; did you mean 'samples'? known: samples, noise
     """
-    kind = lookup("method", name, METHODS)
-    known = [field.name for field in dataclasses.fields(kind)]
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of method '{name}'", option, known)
-    try:
-        return kind(**options)
-    except TypeError as error:  # a value of another type than the option's, in the options' own checks
-        raise TypeError(f"{name}: an option has a wrong type: {error}") from error
+    method: Method = made("method", name, METHODS, options)
+    return method

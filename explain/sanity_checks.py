@@ -23,6 +23,7 @@ from explain.metrics.randomisation import (
 from explain.metrics.similarity import SIMILARITIES
 from explain.metrics.subject import Subject, make_subject
 from explain.names import lookup
+from explain.options import checked_call
 from explain.outputs import named_outputs, unwrap
 from explain.saliency import make_method
 from explain.targets import Target
@@ -243,15 +244,9 @@ def _with_subject(
     batch_size: int | None,
 ) -> R:
     """What ``run`` gives for the model as a subject with its method and for the maps of all tasks."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    stripped = checked_call(model, batch_size, seed)
     apply = make_method(method, method_options or {})
     layout, joined = lay_out(inputs)
-    stripped = unwrap(model)
 
     def work() -> R:
         subject = make_subject(

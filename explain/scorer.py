@@ -88,6 +88,12 @@ class Scorer:
 
     def gradients(self, columns: Sequence[Tensor], of: Tensor) -> list[Tensor | None]:
         """The gradient of each column's sum with respect to ``of``: K tensors like it, None where it is not reached."""
+        return [found[0] for found in self.gradients_of(columns, [of])]
+
+    def gradients_of(
+        self, columns: Sequence[Tensor], of: Sequence[Tensor]
+    ) -> list[tuple[Tensor | None, ...]]:
+        """The same with respect to several tensors: for each column one gradient a tensor."""
         cut = [task for task, column in zip(self.tasks, columns, strict=True) if not column.requires_grad]
         if cut:
             raise ValueError(
@@ -96,7 +102,7 @@ class Scorer:
             )
         last = len(columns) - 1
         return [
-            torch.autograd.grad(column.sum(), of, retain_graph=k < last, allow_unused=True)[0]
+            torch.autograd.grad(column.sum(), list(of), retain_graph=k < last, allow_unused=True)
             for k, column in enumerate(columns)
         ]
 

@@ -105,6 +105,7 @@ def explain_all(job: Job, run: Any, model: Any, data: Any) -> None:
     import torch
 
     import explain
+    from recipes.record import save_maps
 
     options: Options = job.options
     test = data.test.take(torch.arange(min(len(data.test), max(options.scored, options.examples))))
@@ -125,15 +126,7 @@ def explain_all(job: Job, run: Any, model: Any, data: Any) -> None:
             model, inputs[few], method=method, method_options=settings, steps=4, draws=1, seed=job.seed
         )
         checks.append(sanity.assign(method=method))
-        for task, attribution in maps.items():
-            run.save_attribution(
-                method,
-                task,
-                maps=attribution[shown].sum(dim=1).cpu().numpy(),
-                prediction=outputs[task].argmax(dim=1).cpu().numpy(),
-                label=test.targets[task][shown].numpy(),
-                details={"target": "predicted", "seed": job.seed},
-            )
+        save_maps(run, method, maps, outputs, test, shown, job.seed)
     run.save_scores(pd.concat(scores, ignore_index=True))
     run.save_sanity(pd.concat(checks, ignore_index=True))
 

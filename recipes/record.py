@@ -146,13 +146,26 @@ def record_explanations(
                 seed=seed,
             )
             frames.append(scores.assign(method=method))
-            for task, attribution in maps.items():
-                run.save_attribution(
-                    method,
-                    task,
-                    maps=attribution[shown].sum(dim=1).cpu().numpy(),
-                    prediction=outputs[task].argmax(dim=1).cpu().numpy(),
-                    label=data.targets[task][shown].numpy(),
-                    details={"target": "predicted", "seed": seed},
-                )
+            save_maps(run, method, maps, outputs, data, shown, seed)
     run.save_scores(pd.concat(frames, ignore_index=True))
+
+
+def save_maps(
+    run: reports.RunWriter,
+    method: str,
+    maps: Mapping[str, torch.Tensor],
+    outputs: Mapping[str, torch.Tensor],
+    data: mtl.TaskData,
+    shown: slice,
+    seed: int,
+) -> None:
+    """The maps of the gallery's examples, for every task, with what was predicted and what is true."""
+    for task, attribution in maps.items():
+        run.save_attribution(
+            method,
+            task,
+            maps=attribution[shown].sum(dim=1).cpu().numpy(),
+            prediction=outputs[task].argmax(dim=1).cpu().numpy(),
+            label=data.targets[task][shown].numpy(),
+            details={"target": "predicted", "seed": seed},
+        )

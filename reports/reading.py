@@ -122,22 +122,20 @@ class Run:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """Attribution scores, one row a number."""
-        empty = pd.DataFrame(columns=SCORE_COLUMNS)
-        found = self._read("attributions/scores.csv", _read_scores, empty, optional=True)
-        missing = [column for column in SCORE_COLUMNS if column not in found]
-        if missing:
-            self.problems.append(f"attributions/scores.csv lacks the columns {missing}")
-            return empty
-        return found
+        return self._csv("scores.csv", SCORE_COLUMNS)
 
     @cached_property
     def sanity(self) -> pd.DataFrame:
         """Checks of the attribution methods, one row a method, task and check."""
-        empty = pd.DataFrame(columns=SANITY_COLUMNS)
-        found = self._read("attributions/sanity.csv", _read_scores, empty, optional=True)
-        missing = [column for column in SANITY_COLUMNS if column not in found]
+        return self._csv("sanity.csv", SANITY_COLUMNS)
+
+    def _csv(self, name: str, columns: list[str]) -> pd.DataFrame:
+        """A table of the attributions; empty, with a remark, where columns are missing."""
+        empty = pd.DataFrame(columns=columns)
+        found = self._read(f"attributions/{name}", _read_scores, empty, optional=True)
+        missing = [column for column in columns if column not in found]
         if missing:
-            self.problems.append(f"attributions/sanity.csv lacks the columns {missing}")
+            self.problems.append(f"attributions/{name} lacks the columns {missing}")
             return empty
         return found
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from explain.between.layers import find_layers, recorded
-from explain.between.passes import checked_call, each_batch, nothing, task_names
+from explain.between.passes import each_batch, nothing, task_names
 from explain.inputs import Inputs
 from explain.names import unknown
+from explain.options import checked_call
 from explain.scorer import Scorer
 from explain.targets import Target
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from explain.baselines import Baseline, expanded
 from explain.batching import noise_like, rows_at_once
-from explain.between.passes import checked_call
 from explain.guard import guarded
 from explain.inputs import Inputs, lay_out
 from explain.metrics.curves import absent_scores, removal_curve
@@ -19,6 +18,7 @@ from explain.metrics.features import features_of
 from explain.metrics.given import blank, checked_maps
 from explain.metrics.subject import Subject, make_subject
 from explain.names import unknown
+from explain.options import checked_call
 from explain.targets import Target
 
 STREAM = 2**21  # of the random orders, which no method draws from

@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from explain.names import unknown
-from explain.scorer import Scorer
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
@@ -125,26 +123,10 @@ def replaced(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[
         handle.remove()
 
 
-def gradients_of(
-    scorer: Scorer, columns: Sequence[Tensor], of: Sequence[Tensor]
-) -> list[tuple[Tensor | None, ...]]:
-    """For each task the gradients of its column's sum with respect to several tensors; None where not reached."""
-    cut = [task for task, column in zip(scorer.tasks, columns, strict=True) if not column.requires_grad]
-    if cut:
-        raise ValueError(
-            f"the scores of {cut} do not depend on the input through differentiable operations "
-            "(argmax, detach, rounding or .item() on the way?)"
-        )
-    last = len(columns) - 1
-    return [
-        torch.autograd.grad(column.sum(), list(of), retain_graph=k < last, allow_unused=True)
-        for k, column in enumerate(columns)
-    ]
-
-
 def channel_axis(name: str, module: nn.Module, output: Tensor, axis: int | None) -> int:
     """Which axis of a layer's output [B, ...] holds its channels, by the kind of layer where ``axis`` is None.
 
+    >>> import torch
     >>> channel_axis("x", nn.Linear(1, 1), torch.zeros(2, 7, 5), None)
     2
     """

@@ -10,27 +10,10 @@ from torch import Tensor, nn
 from explain.batching import micro_batches, rows_at_once
 from explain.guard import guarded
 from explain.inputs import Inputs, Layout, lay_out
-from explain.outputs import unwrap
 from explain.scorer import Scorer
 from explain.targets import Target
 
 T = TypeVar("T")
-
-
-def checked_call(model: object, batch_size: int | None, seed: int = 0) -> nn.Module:
-    """The module inside wrappers, or an error for what is no model, no batch size or no seed.
-
-    >>> checked_call(nn.Identity(), 0)
-    Traceback (most recent call last):
-    ValueError: batch_size must be an integer >= 1, got 0
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
-    return unwrap(model)
 
 
 def nothing(output: Tensor) -> Tensor:

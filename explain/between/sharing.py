@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from explain.batching import stacked
-from explain.between.layers import Layers, convolutions, find_layers, gradients_of, recorded, replaced
+from explain.between.layers import Layers, convolutions, find_layers, recorded, replaced
 from explain.between.layers import channel_axis as axis_of_channels
-from explain.between.passes import checked_call, each_batch, nothing
+from explain.between.passes import each_batch, nothing
 from explain.guard import guarded
 from explain.inputs import Inputs, lay_out
 from explain.names import unknown
+from explain.options import checked_call
 from explain.scorer import Scorer
 from explain.targets import Target
 
@@ -198,7 +199,7 @@ def _evidence(
             raise ValueError(f"layer '{name}' does not depend on the input through differentiable operations")
     every = [call for calls in outputs.values() for call in calls]
     evidence: dict[str, list[Tensor]] = {name: [] for name in layers}
-    for gradients in gradients_of(scorer, columns, every):
+    for gradients in scorer.gradients_of(columns, every):
         left = iter(gradients)
         for name, calls in outputs.items():
             amounts = []

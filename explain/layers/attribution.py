@@ -15,8 +15,9 @@ from explain.inputs import Inputs, Layout
 from explain.layers.inputs import lay_out_any
 from explain.layers.paths import LayerConductance, LayerIntegratedGradients
 from explain.layers.tap import Layer, at_layer, check_rows, find_layer, layer_gradients
-from explain.names import lookup, unknown
-from explain.outputs import SINGLE, unwrap
+from explain.names import made
+from explain.options import checked_call
+from explain.outputs import SINGLE
 from explain.scorer import Scorer
 from explain.targets import Target
 
@@ -145,13 +146,9 @@ def run_layer_method(
     progress: bool,
 ) -> dict[str, Tensor]:
     """{task: map [B, ...]} of a method, in micro-batches; see `layer_attribution`."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    model = checked_call(model, batch_size)
     if task is not None and not isinstance(task, str):
         raise TypeError(f"task must be one name, or None for all tasks, got {task!r}")
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
-    model = unwrap(model)
     place = find_layer(model, layer, call, part)
 
     def maps() -> dict[str, Tensor]:
@@ -181,12 +178,4 @@ def make_layer_method(name: str, options: Mapping[str, Any]) -> LayerMethod:
     Traceback (most recent call last):
     ValueError: no option of layer method 'conductance' 'step'; did you mean 'steps'? known: baseline, steps, ...
     """
-    kind = lookup("layer method", name, LAYER_METHODS)
-    known = [field.name for field in dataclasses.fields(kind)]
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of layer method '{name}'", option, known)
-    try:
-        return kind(**options)
-    except TypeError as error:  # a value of another type than the option's, in the options' own checks
-        raise TypeError(f"{name}: an option has a wrong type: {error}") from error
+    return made("layer method", name, LAYER_METHODS, options)

@@ -50,3 +50,14 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {"left": self.left(x), "right": self.right(x)}
+
+
+class Head(nn.Module):
+    """One task of a model, as Captum needs it."""
+
+    def __init__(self, model: nn.Module, task: str) -> None:
+        super().__init__()
+        self.model, self.task = model, task
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.model(*inputs)[self.task]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import explain
+from tests.explain.models import Head
 from tests.explain.test_multipliers import lifted, total
 
 # ---- the same as Captum where that adds up; and the right map where it does not
@@ -36,15 +37,6 @@ class Modules(nn.Module):
         x = self.pool(self.relu(self.one(x)).clone())
         x = self.mean(self.softplus(self.two(x))).flatten(1)
         return {"a": self.tanh(self.a(self.elu(x * 1))) * 1, "b": self.b(self.leaky(x * 1))}
-
-
-class Head(nn.Module):
-    def __init__(self, model: nn.Module, task: str) -> None:
-        super().__init__()
-        self.model, self.task = model, task
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)[self.task]
 
 
 def captum(method: type, model: nn.Module, x: Tensor, baselines: Tensor, target: int) -> Tensor:

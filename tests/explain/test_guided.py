@@ -10,18 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import explain
-from tests.explain.models import heads
+from tests.explain.models import Head, heads
 
 METHODS = {"guided_backprop": attr.GuidedBackprop, "deconvolution": attr.Deconvolution}
-
-
-class Head(nn.Module):
-    def __init__(self, model: nn.Module, task: str) -> None:
-        super().__init__()
-        self.model, self.task = model, task
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)[self.task]
 
 
 def captum(method: str, model: nn.Module, x: Tensor, task: str, target: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import explain
 from explain.batching import generator
 from explain.coalitions import Game, check_efficiency
-from tests.explain.models import Heads, Linear, heads
+from tests.explain.models import Head, Heads, Linear, heads
 from tests.explain.perturbed import (
     EFFICIENT,
     FEW,
@@ -105,15 +105,6 @@ def test_rise_masks_are_smooth_and_kept_with_probability_p() -> None:
 
 
 # ---- Captum, task by task
-
-
-class Head(nn.Module):
-    def __init__(self, model: nn.Module, task: str) -> None:
-        super().__init__()
-        self.model, self.task = model, task
-
-    def forward(self, *x: Tensor) -> Tensor:
-        return self.model(*x)[self.task]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from captum import attr
 from torch import Tensor, nn
 
 import explain
-from tests.explain.models import Heads, Linear, heads
+from tests.explain.models import Head, Heads, Linear, heads
 
 GRADIENT_BASED = ["gradient", "input_x_gradient", "integrated_gradients", "smoothgrad", "grad_cam"]
 TARGETS = {"a": torch.tensor([0, 1, 2, 0]), "b": torch.tensor([4, 3, 0, 0]), "c": "predicted"}
@@ -63,15 +63,6 @@ def test_integrated_gradients_of_the_papers_example() -> None:
 
 
 # ---- the same as Captum, called once for each task
-
-
-class Head(nn.Module):
-    def __init__(self, model: nn.Module, task: str) -> None:
-        super().__init__()
-        self.model, self.task = model, task
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)[self.task]
 
 
 def captum(method: str, model: Heads, images: Tensor, task: str, target: Tensor | None) -> Tensor:
