@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,8 +90,9 @@ def topk_intersection(maps: Tensor, mask: Tensor, k: int | None = None) -> Tenso
 
 def _share_of_largest(amounts: Tensor, inside: Tensor, k: Tensor) -> Tensor:
     """The expected share of each row's k [B] largest amounts [B, N] that are ``inside`` [B, N]; ties in any order."""
-    ordered = amounts.sort(dim=1, descending=True).values
-    last = ordered.gather(1, (k - 1).clamp(min=0)[:, None])  # the smallest amount that is taken
+    amounts = amounts.double()  # which NumPy knows; its sort moves no indices along and is several times as fast
+    ordered = torch.from_numpy(np.sort(amounts.cpu().numpy(), axis=1)).to(amounts.device)
+    last = ordered.gather(1, (amounts.shape[1] - k.clamp(min=1))[:, None])  # the smallest amount that is taken
     above, tied = amounts > last, amounts == last
     left = k - above.sum(1)  # how many of the tied ones are taken
     chance = left.double() / tied.sum(1)
