@@ -46,9 +46,9 @@ class Options(RunOptions):
     """Attribution metrics; empty: all of them."""
     examples: int = 3
     """Test images in the gallery."""
-    scored: int = 32
+    scored: int = 16
     """Test images on which the maps are scored."""
-    checked: int = 8
+    checked: int = 4
     """Test images for the sanity checks and the metrics that explain again."""
 
     def __post_init__(self) -> None:
