@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,6 +20,9 @@ APART, ALIKE = (
     0.5,
     0.8,
 )  # correlations: up to the one it is another map, above the other it has hardly changed
+
+FEW = 4  # methods, up to which each has a finding of its own
+MIXED = "does not tell the tasks apart"
 
 
 @dataclass(frozen=True)
@@ -138,61 +142,92 @@ def _evidence(experiment: Experiment) -> list[Finding]:
     scored = [variant for variant in experiment.variants if len(select(frame, variant=variant))]
     if experiment.baseline is not None:  # the shared models are alike: the plain sum speaks for them
         scored = [experiment.reference] if experiment.reference in scored else scored[:1]
-    return [
-        finding
-        for method in dict.fromkeys(frame["method"])
+    methods = list(dict.fromkeys(frame["method"]))
+    judged = [
+        one
+        for method in methods
         for variant in scored
-        if (finding := _method_evidence(select(frame, method=method, variant=variant), method, variant))
+        if (one := _judged(select(frame, method=method, variant=variant), method, variant))
+    ]
+    if len(methods) <= FEW:
+        return [Finding(f"{one.method}: {one.words}", one.text, one.tone) for one in judged]
+    return [
+        _together(words, [one for one in judged if one.words == words])
+        for words in dict.fromkeys(one.words for one in judged)
     ]
 
 
-def _method_evidence(part: pd.DataFrame, method: str, variant: str) -> Finding | None:
+class _Judgement(NamedTuple):
+    """What the mass of one method's maps says, on one variant."""
+
+    method: str
+    variant: str
+    words: str
+    tone: str
+    text: str
+    mass: Estimate
+
+
+def _together(words: str, judged: list[_Judgement]) -> Finding:
+    """Methods of which the same is said, as one finding."""
+    methods, variants = (
+        list(dict.fromkeys(names)) for names in zip(*((j.method, j.variant) for j in judged), strict=True)
+    )
+    told = []
+    for variant in variants:
+        masses = (
+            f"{j.method} {interval(j.mass, 'fraction') if j.mass.has_interval else figure(j.mass.mean, 'fraction')}"
+            for j in judged
+            if j.variant == variant
+        )
+        told.append(f"{variant}: {', '.join(masses)}")
+    heading = f"{count(len(methods), 'method')}: {words}"
+    return Finding(heading, f"Relevance in the task's own region: {'; '.join(told)}.", judged[0].tone)
+
+
+def _judged(part: pd.DataFrame, method: str, variant: str) -> _Judgement | None:
     own = part[part["region"] == part["task"]]
     mass = {kind: _over_tasks(select(own, map=kind)) for kind in ("given", "random", "image")}
     if not mass["given"]:
         return None
-    above_random = difference(mass["given"], mass["random"])
-    above_image = difference(mass["given"], mass["image"])
+    given, image = _mean(mass["given"]), _mean(mass["image"]).mean
     text = (
-        f"{variant}: {interval(_mean(mass['given']), 'fraction')} of the relevance lies in the task's own region, "
+        f"{variant}: {interval(given, 'fraction')} of the relevance lies in the task's own region, "
         f"{figure(_mean(mass['random']).mean, 'fraction')} for a random map, "
-        f"{figure(_mean(mass['image']).mean, 'fraction')} for the image itself"
+        f"{figure(image, 'fraction')} for the image itself"
     )
     other = _over_tasks(select(part[part["region"] != part["task"]], map="given"))
-    own_over_other = None
     if other:
         text += f"; {figure(_mean(other).mean, 'fraction')} lies in the other tasks' regions"
-        own_over_other = difference(mass["given"], other)
-    if _mean(mass["image"]).mean > 0.999:
+    if image > 0.999:
         told = "The region is all that the image shows, so this score cannot tell a good map from the image."
-        return Finding(f"{method}: no test of the map", f"{text}. {told}", "open")
-    return Finding(*_judged(method, text, above_random, above_image, own_over_other))
-
-
-def _judged(
-    method: str, text: str, above_random: Estimate, above_image: Estimate, own_over_other: Estimate | None
-) -> tuple[str, str, str]:
-    if not above_random.has_interval:
-        return f"{method}: one seed, no conclusion", f"{text}.", "open"
-    if above_random.sign == 0:  # which is not the same as no better
-        return f"{method}: no significant difference from a random map", f"{text}.", "open"
-    if above_random.sign < 0:
-        return f"{method}: no better than a random map", f"{text}.", "bad"
-    if own_over_other is not None and own_over_other.sign <= 0:
-        return (
-            f"{method}: does not tell the tasks apart",
-            f"{text}: above a random map, but no more in the own region than in the others'.",
-            "bad",
-        )
-    heading = (
-        f"{method}: each task looks at its own region" if own_over_other else f"{method}: above a random map"
+        return _Judgement(method, variant, "no test of the map", "open", f"{text}. {told}", given)
+    words, tone = _words(
+        difference(mass["given"], mass["random"]), difference(mass["given"], other) if other else None
     )
-    image = {
-        1: "More than the image itself has there.",
-        0: "Not distinguishable from the image itself.",
-        -1: "The image itself has more of its brightness there: the map is spread wider.",
-    }[above_image.sign]
-    return heading, f"{text}. {image}", "good"
+    if tone == "good":
+        text += {
+            1: ". More than the image itself has there",
+            0: ". Not distinguishable from the image itself",
+            -1: ". The image itself has more of its brightness there: the map is spread wider",
+        }[difference(mass["given"], mass["image"]).sign]
+    if words == MIXED:
+        text += ": above a random map, but no more in the own region than in the others'"
+    return _Judgement(method, variant, words, tone, f"{text}.", given)
+
+
+def _words(above_random: Estimate, own_over_other: Estimate | None) -> tuple[str, str]:
+    if not above_random.has_interval:
+        return "one seed, no conclusion", "open"
+    if above_random.sign == 0:  # which is not the same as no better
+        return "no significant difference from a random map", "open"
+    if above_random.sign < 0:
+        return "no better than a random map", "bad"
+    if own_over_other is None:
+        return "above a random map", "good"
+    if own_over_other.sign <= 0:
+        return MIXED, "bad"
+    return "each task looks at its own region", "good"
 
 
 def _learned(experiment: Experiment) -> list[Finding]:

@@ -72,3 +72,28 @@ def test_nothing_scored_says_so(tmp_path: Path) -> None:
 
     write_run(tmp_path, "equal", 0, {"left": {"accuracy": 0.9}}, maps=True)
     assert "no finished run checked" in trust(Experiment(read_runs(tmp_path))).missing
+
+
+def test_many_methods_are_told_together(tmp_path: Path) -> None:
+    """Five methods have findings by what is said of them, not one each; every one keeps its number."""
+    masses = {"a": 0.6, "b": 0.7, "c": 0.1, "d": 0.2, "e": 0.65}
+    for seed in range(3):
+        write(tmp_path, seed, 0.2, 0.5)
+        rows = [
+            {"example": 0, "task": task, "method": method, "metric": "relevance_mass", "region": region, "map": kind,
+             "value": value + 0.001 * seed * (kind == "given"), "higher_is_better": True}
+            for task in ("left", "right") for method, mass in masses.items()
+            for kind, region, value in (
+                ("given", task, mass), ("given", "right" if task == "left" else "left", 0.3), ("random", task, 0.15),
+                ("image", task, 0.3),
+            )
+        ]  # fmt: skip
+        pd.DataFrame(rows).to_csv(tmp_path / f"shared--s{seed}" / "attributions" / "scores.csv", index=False)
+    found = {finding.heading: finding.text for finding in findings(Experiment(read_runs(tmp_path)))}
+    own = found["3 methods: each task looks at its own region"]
+    assert all(
+        f"{method} {mass:.1%}".replace("%", "") in own
+        for method, mass in (("a", 0.601), ("b", 0.701), ("e", 0.651))
+    )
+    assert "c 10.1%" in found["1 method: no better than a random map"]
+    assert "d 20.1%" in found["1 method: does not tell the tasks apart"]
