@@ -52,6 +52,7 @@ def record_fit(
         steps=max(result.steps for result in results),
         parameters=sum(result.parameters for result in results),
         peak_memory_mib=max(result.peak_memory_mib for result in results),
+        energy_j=sum(result.energy_j for result in results),
     )
     return {
         "test": scores,

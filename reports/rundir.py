@@ -270,15 +270,23 @@ class RunWriter:
         _write(self.folder / "attributions" / "sanity.csv", checks.to_csv(index=False, lineterminator="\n"))
 
     def cost(
-        self, *, train_s: float, step_s: float, steps: int, parameters: int, peak_memory_mib: float
+        self,
+        *,
+        train_s: float,
+        step_s: float,
+        steps: int,
+        parameters: int,
+        peak_memory_mib: float,
+        energy_j: float = math.nan,
     ) -> None:
-        """Record seconds of training in all and a step, steps, trainable parameters and the peak of memory."""
+        """Record seconds of training in all and a step, steps, trainable parameters, the peak of memory, energy."""
         self._info["cost"] = {
             "train_s": train_s,
             "step_s": step_s,
             "steps": steps,
             "parameters": parameters,
             "peak_memory_mib": peak_memory_mib,
+            "energy_j": energy_j,
         }
         self._write_info()
 

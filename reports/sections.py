@@ -241,7 +241,7 @@ def ways(experiment: Experiment) -> Section:
 
 
 def cost(experiment: Experiment) -> Section:
-    """Seconds a step, training time, parameters, peak memory: means over seeds."""
+    """Seconds a step, training time, parameters, peak memory, and energy where it is known: means over seeds."""
     known = [v for v in experiment.variants if any(run.info["cost"] for run in experiment.of(v))]
     if not known:
         return Section(missing="no finished run recorded its cost")
@@ -262,6 +262,7 @@ def cost(experiment: Experiment) -> Section:
                 figure(train.mean),
                 figure(experiment.cost(variant, "parameters").mean),
                 figure(experiment.cost(variant, "peak_memory_mib").mean),
+                figure(experiment.cost(variant, "energy_j").mean),
             ]
         )
     columns = [
@@ -271,7 +272,10 @@ def cost(experiment: Experiment) -> Section:
         "training [s]",
         "parameters",
         "peak memory [MiB]",
+        "energy [J]",
     ]
+    if not any(experiment.cost(variant, "energy_j").n for variant in known):  # few machines tell it
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     caption = (
         "Cost: means over seeds. A variant of one model a task adds the seconds and parameters of its models. "
         "Runs that share a machine slow each other; compare within one experiment only."

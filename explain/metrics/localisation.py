@@ -90,9 +90,13 @@ def topk_intersection(maps: Tensor, mask: Tensor, k: int | None = None) -> Tenso
 
 def _share_of_largest(amounts: Tensor, inside: Tensor, k: Tensor) -> Tensor:
     """The expected share of each row's k [B] largest amounts [B, N] that are ``inside`` [B, N]; ties in any order."""
-    amounts = amounts.double()  # which NumPy knows; its sort moves no indices along and is several times as fast
+    amounts = (
+        amounts.double()
+    )  # which NumPy knows; its sort moves no indices along and is several times as fast
     ordered = torch.from_numpy(np.sort(amounts.cpu().numpy(), axis=1)).to(amounts.device)
-    last = ordered.gather(1, (amounts.shape[1] - k.clamp(min=1))[:, None])  # the smallest amount that is taken
+    last = ordered.gather(
+        1, (amounts.shape[1] - k.clamp(min=1))[:, None]
+    )  # the smallest amount that is taken
     above, tied = amounts > last, amounts == last
     left = k - above.sum(1)  # how many of the tied ones are taken
     chance = left.double() / tied.sum(1)

@@ -146,7 +146,7 @@ def _finish(loop: Loop) -> FitResult:
         loop.model.load_state_dict(loop.best)
     loop.model.eval()
     result.train_s, result.step_s = loop.meter.train_s, loop.meter.step_s
-    result.peak_memory_mib = loop.meter.peak_memory_mib()
+    result.peak_memory_mib, result.energy_j = loop.meter.peak_memory_mib(), loop.meter.energy.joules
     return result
 
 

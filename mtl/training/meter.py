@@ -1,4 +1,4 @@
-"""What a run costs: seconds, the peak of memory, parameters."""
+"""What a run costs: seconds, the peak of memory, energy, parameters."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from statistics import median
 import torch
 from torch import nn
 
+from mtl.training.energy import Energy
+
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 class Meter:
-    """Wall-clock seconds of each step and the peak of memory since it was made.
+    """Wall-clock seconds and energy of each step, and the peak of memory since it was made.
 
     Memory is the device's allocated peak for a model on a GPU. On a CPU it is the resident set of the whole
     process, whose high-water mark is reset on Linux; elsewhere the mark may stem from earlier work.
@@ -30,6 +32,7 @@ class Meter:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._seconds: list[float] = []
+        self.energy = Energy(device)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif _CLEAR.exists():
@@ -42,12 +45,14 @@ class Meter:
         return self
 
     def __enter__(self) -> None:
+        self.energy.start()
         self._start = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self._seconds.append(time.perf_counter() - self._start)
+        self.energy.stop()
 
     @property
     def steps(self) -> int:

@@ -49,6 +49,7 @@ class FitResult:
         epochs: passes over the training data begun.
         train_s, step_s: seconds in training steps (validation is not in it), and the median step's.
         peak_memory_mib: see `mtl.training.meter.Meter`.
+        energy_j: joules of the training steps; NaN where no counter can be read, see `mtl.training.energy.Energy`.
         interrupted: True where Ctrl-C ended it early.
     """
 
@@ -62,6 +63,7 @@ class FitResult:
     train_s: float = 0.0
     step_s: float = float("nan")
     peak_memory_mib: float = float("nan")
+    energy_j: float = float("nan")
     interrupted: bool = False
 
 

@@ -230,3 +230,15 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([str(root), "--out", str(out), "--title", "A & B"]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     assert "<title>A &amp; B</title>" in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("joules", [None, 123.4])
+def test_energy_is_shown_where_a_machine_tells_it(tmp_path: Path, joules: float | None) -> None:
+    folder = write_run(tmp_path, "equal", 0, {"a": {"accuracy": 0.5}}, maps=False)
+    if joules is not None:
+        info = json.loads((folder / "run.json").read_text())
+        info["cost"]["energy_j"] = joules
+        (folder / "run.json").write_text(json.dumps(info))
+    text = reports.build(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ("energy [J]" in text) == (joules is not None)
+    assert ("123" in text) == (joules is not None)
