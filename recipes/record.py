@@ -53,7 +53,9 @@ def record_fit(
         parameters=sum(result.parameters for result in results),
         peak_memory_mib=max(result.peak_memory_mib for result in results),
     )
+    skipped = sum(result.skipped_steps for result in results)
     return {
+        **({"skipped_steps": skipped} if skipped else {}),  # fp16 alone has any
         "test": scores,
         "selection": results[0].selection,
         "best_step": {task.name: r.best_step for r in results for task in r.model.tasks},

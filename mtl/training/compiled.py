@@ -29,11 +29,13 @@ def compiled(model: nn.Module) -> Iterator[None]:
         torch._functorch.config.patch(donated_buffer=False),  # one forward, and a backward for each task
         torch._inductor.config.patch(fallback_random=True),  # dropout draws what it draws uncompiled
     ):
-        part.compile()
+        before = part._compiled_call_impl
+        if before is None:
+            part.compile()
         try:
             yield
         finally:
-            part._compiled_call_impl = None
+            part._compiled_call_impl = before
 
 
 def _try(device: torch.device) -> None:

@@ -87,8 +87,8 @@ def fit(
             also with balancers that need only losses.
         compile: ``torch.compile`` the backbone while training; the first steps take seconds to minutes. The results
             are the same up to rounding, and the model is uncompiled afterwards.
-        data_workers: processes that read a Dataset ahead; 0 reads it between steps. Their random numbers follow
-            ``seed``, the same for the same number of workers.
+        data_workers: processes that read a training Dataset ahead; 0 reads it between steps. Their random numbers
+            follow ``seed``, the same for the same number of workers.
         progress: a progress bar; None: where standard error is a terminal. Without one, a line is logged
             (logger ``mtl``) at each validation.
         seed: of the named streams ``order``, ``balancer``, ``augment`` and ``train`` (dropout). The caller
