@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -21,35 +23,40 @@ class Part(NamedTuple):
     targets: Mapping[str, Tensor]
     shares: Mapping[str, float] | None = None
 
-    def shared(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def shared(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """The part's mean losses as terms of the joined batch's."""
         if self.shares is None:
-            return dict(losses)
-        return {name: loss * self.shares[name] for name, loss in losses.items()}
+            return losses
+        terms = copy.copy(losses)
+        terms.update({name: loss * self.shares[name] for name, loss in losses.items()})
+        return terms
 
 
 @torch.no_grad()
-def label_counts(tasks: Sequence[Task], targets: Mapping[str, Tensor]) -> dict[str, int]:
+def label_counts(tasks: Sequence[Task], targets: Mapping[str, Tensor]) -> list[int]:
     """How many labels each task has in these targets, as its loss counts them.
 
     >>> import mtl
-    >>> label_counts([mtl.Classification("a", classes=2)], {"a": torch.tensor([0, -1, 1])})
-    {'a': 2}
+    >>> tasks = [mtl.Classification("a", classes=2), mtl.Regression("b")]
+    >>> label_counts(tasks, {"a": torch.tensor([0, -1, 1])})
+    [2, 0]
     """
-    counts = {}
+    counts = []
     for task in tasks:
-        if task.name in targets:
-            target = targets[task.name]
-            outputs = torch.zeros(len(target), task.output_size, device=target.device)
-            counts[task.name] = task.loss_sum(outputs, target)[1]
+        target = targets.get(task.name)
+        if target is None or not len(target):
+            counts.append(0)
+            continue
+        outputs = torch.zeros(len(target), task.output_size, device=target.device)
+        counts.append(task.loss_sum(outputs, target)[1])
     return counts
 
 
 def micro_batches(batch: Batch, count: int, tasks: Sequence[Task]) -> list[Part]:
-    """The batch in ``count`` parts of nearly equal size, fewer where it has fewer rows.
+    """The batch in ``count`` parts of nearly equal size.
 
     A mean over labels is no mean of means where labels are missing or parts differ in size, so each part tells its
-    share of the batch's labels, task by task. Parts without any label are left out.
+    share of the batch's labels, task by task. Parts without any label (or row) are left out.
 
     >>> import mtl
     >>> tasks = [mtl.Regression("y")]
@@ -59,19 +66,21 @@ def micro_batches(batch: Batch, count: int, tasks: Sequence[Task]) -> list[Part]
     """
     inputs, targets = batch
     rows = examples(inputs)
-    count = min(count, rows)
-    if count <= 1:
-        return [Part(inputs, targets)]
-    cuts = [k * rows // count for k in range(count + 1)]
-    total = label_counts(tasks, targets)
-    parts = []
-    for start, end in itertools.pairwise(cuts):
-        own = {name: target[start:end] for name, target in targets.items()}
-        counts = label_counts(tasks, own)
-        if any(counts.values()):
-            shares = {name: found / total[name] for name, found in counts.items() if found}
-            parts.append(Part(each(lambda x, a=start, b=end: x[a:b], inputs), own, shares))  # type: ignore[misc]  # bound now
-    return parts or [Part(inputs, targets)]  # without a label at all the loss says so
+    if count == 1 or any(len(target) != rows for target in targets.values()):
+        return [Part(inputs, targets)]  # targets that do not fit are for the loss to refuse
+    ends = [k * rows // count for k in range(count + 1)]
+    slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
+    labels = [{name: target[part] for name, target in targets.items()} for part in slices]
+    counts = torch.tensor([label_counts(tasks, own) for own in labels])  # [count, T]
+    if not bool(counts.any()):
+        return [Part(inputs, targets)]  # whose loss says so
+    shares = counts.double() / counts.sum(dim=0).clamp(min=1)
+    names = [task.name for task in tasks]
+    return [
+        Part(each(itemgetter(part), inputs), own, dict(zip(names, of_all.tolist(), strict=True)))
+        for part, own, of_all in zip(slices, labels, shares, strict=True)
+        if bool(of_all.any())
+    ]
 
 
 def add_up(total: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:

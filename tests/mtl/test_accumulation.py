@@ -104,6 +104,14 @@ def test_a_batch_without_any_label_is_still_an_error() -> None:
         mtl.fit(model(), mtl.TaskData(split.inputs, none), accumulate=2, batch_size=4)
 
 
+def test_targets_of_another_length_are_refused_and_not_cut() -> None:
+    split = data(8)
+    longer = {name: torch.cat([target, target]) for name, target in split.targets.items()}
+    loader = torch.utils.data.DataLoader([(split.inputs, longer)], batch_size=None)
+    with pytest.raises(ValueError, match=r"step 1: .*targets must be \[8\], got \[16\]"):
+        mtl.fit(model(), loader, accumulate=2)
+
+
 def test_parts_hold_every_row_once_and_shares_add_up() -> None:
     split = data()
     inputs = {"image": split.inputs, "words": split.inputs[:, :1]}
