@@ -54,21 +54,32 @@ def peak_bytes(call: Callable[[], object]) -> int:
 def interleaved(
     calls: dict[str, Callable[[], object]], rounds: int, device: torch.device
 ) -> dict[str, float]:
-    """Median milliseconds of each, all called once a round, after a call that is not timed.
+    """Median milliseconds of each, as `each_round` times them."""
+    times = each_round(calls, rounds, device)
+    return {name: statistics.median(wall for wall, _ in values) for name, values in times.items()}
 
-    Without that call a side would pay for what the one before it left: threads that still spin, another cache.
+
+def each_round(
+    calls: dict[str, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[str, list[tuple[float, float]]]:
+    """Milliseconds of each, by the clock and of this process's CPU time: all called once a round, after a call that is
+    not timed.
+
+    Without that call a side would pay for what the one before it left: threads that still spin, another cache. CPU
+    time tells more than the clock where other processes share the machine.
     """
 
-    def finished() -> float:
+    def finished() -> tuple[float, float]:
         if device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return time.perf_counter(), time.process_time()
 
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             call()
             start = finished()
             call()
-            times[name].append(finished() - start)
-    return {name: 1000 * statistics.median(values) for name, values in times.items()}
+            end = finished()
+            times[name].append((1000 * (end[0] - start[0]), 1000 * (end[1] - start[1])))
+    return times

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -50,8 +51,13 @@ class Conflict:
     groups: Mapping[str, Agreement]
 
 
-def measure_conflict(losses: Mapping[str, Tensor], model: Balanced) -> Conflict:
+def measure_conflict(losses: Mapping[str, Tensor], model: Balanced, *, scale: float = 1.0) -> Conflict:
     """The tasks' gradients of the shared parameters, compared; the graph is kept, ``.grad`` is untouched.
+
+    Args:
+        losses: {task: scalar}.
+        model: what they were computed with.
+        scale: multiplies the losses for the backward passes alone, so that fp16 gradients do not vanish.
 
     Cost: T backward passes through the trunk, and T copies of its gradient.
 
@@ -61,24 +67,48 @@ def measure_conflict(losses: Mapping[str, Tensor], model: Balanced) -> Conflict:
     >>> list(measure_conflict(losses, model).groups)
     ['convolutions', 'linear']
     """
-    names = [task.name for task in model.tasks if task.name in losses]
-    shared = model.shared_parameters()
-    own = {id(p) for p in shared}
-    heads = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
-    step = Step([losses[name] for name in names], shared, heads, Rows(), keep=True)
-    rows = step.rows(columns=shared)
-    place = {id(p): i for i, p in enumerate(shared)}
-    starts = [0]
-    for parameter in shared:
-        starts.append(starts[-1] + parameter.numel())
-    groups = {}
-    for child, module in getattr(model, "backbone", model).named_children():  # type: ignore[union-attr]
-        columns = [
-            slice(starts[i], starts[i + 1])
-            for p in module.parameters()
-            if (i := place.get(id(p))) is not None
-        ]
-        if columns:
-            groups[child] = Agreement(sum(gramian(rows[:, part]).cpu() for part in columns))  # type: ignore[arg-type]
-    whole = Agreement(gramian(rows).cpu())
-    return Conflict(tuple(names), whole, groups if len(groups) > 1 else {})
+    gathering = Gathering(model)
+    gathering.add(losses, scale)
+    return gathering.conflict()
+
+
+class Gathering:
+    """`measure_conflict` of a batch in micro-batches: `add` for each, then `conflict`."""
+
+    def __init__(self, model: Balanced) -> None:
+        self.model, self.names = model, [task.name for task in model.tasks]
+        self.shared = model.shared_parameters()
+        own = {id(p) for p in self.shared}
+        self.heads = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+        self._rows, self._scale, self._seen = Rows(), 1.0, set[str]()
+        self._rows.open(len(self.names), self.shared)
+        self._rows.clear()
+
+    def add(self, losses: Mapping[str, Tensor], scale: float = 1.0) -> None:
+        """Add the gradients of these losses, whose graph is kept; the scale must be the same in all calls."""
+        names = [name for name in self.names if name in losses]
+        step = Step(
+            [losses[name] for name in names], self.shared, self.heads, self._rows, scale=scale, keep=True
+        )
+        step.rows(columns=self.shared, places=[self.names.index(name) for name in names])
+        self._seen.update(names)
+        self._scale = scale
+
+    def conflict(self) -> Conflict:
+        names = [name for name in self.names if name in self._seen]
+        everyone = len(names) == len(self.names)
+        rows = self._rows[:] if everyone else self._rows[[self.names.index(name) for name in names]]
+        place = {id(p): i for i, p in enumerate(self.shared)}
+        starts = [0, *itertools.accumulate(p.numel() for p in self.shared)]
+        groups = {}
+        for child, module in getattr(self.model, "backbone", self.model).named_children():  # type: ignore[union-attr]
+            columns = [
+                slice(starts[i], starts[i + 1])
+                for p in module.parameters()
+                if (i := place.get(id(p))) is not None
+            ]
+            if columns:
+                products = sum(gramian(rows[:, part]).cpu() for part in columns)
+                groups[child] = Agreement(products / self._scale**2)  # type: ignore[arg-type]
+        whole = Agreement(gramian(rows).cpu() / self._scale**2)
+        return Conflict(tuple(names), whole, groups if len(groups) > 1 else {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from recipes.config import RunOptions, UsageError, at_least, chosen
 
@@ -36,6 +36,8 @@ class Options(RunOptions):
     """Pairs a step."""
     train: int = 20_000
     """Training pairs."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the training's forward passes, by autocast; scores and maps are computed in fp32."""
     lrs: tuple[float, ...] = (3e-3, 6e-3, 1.2e-2)
     """Peak learning rates of one-cycle AdamW to choose from."""
     shares: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -116,6 +118,7 @@ def fit(job: Job, data: Any, balancer: tuple[str, dict[str, Any]], lr: float, st
         lr=lr,
         validate_every=max(1, steps // 8),
         dynamics_every=max(1, steps // 20),
+        precision=options.precision,
         progress=False,
         seed=job.seed,
     )
@@ -127,9 +130,15 @@ def step_seconds(job: Job, data: Any, name: str) -> float:
 
     model = mtl.MultiTaskModel(mtl.backbone("cnn", image_size=36), data.tasks).to(job.options.device)
     balancer = mtl.Balancer("static" if name == "tuned_sum" else name)
-    batch = job.options.batch_size
     result = mtl.fit(
-        model, data.train, balancer=balancer, steps=12, batch_size=batch, dynamics_every=None, progress=False
+        model,
+        data.train,
+        balancer=balancer,
+        steps=12,
+        batch_size=job.options.batch_size,
+        dynamics_every=None,
+        precision=job.options.precision,
+        progress=False,
     )
     return float(result.step_s)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from recipes.config import RunOptions, above_zero, at_least, chosen
 
@@ -36,6 +36,8 @@ class Options(RunOptions):
     """Peak learning rate of one-cycle AdamW."""
     train: int = 20_000
     """Training pairs."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the training's forward passes, by autocast; scores and maps are computed in fp32."""
     methods: tuple[str, ...] = ("gradient", "integrated_gradients", "grad_cam")
     """Attribution methods."""
     examples: int = 8
@@ -84,6 +86,7 @@ def train(job: Job) -> None:
                 validate_every=max(1, options.steps // 8),
                 dynamics_every=None if single else max(1, options.steps // 20),
                 log=run.log,
+                precision=options.precision,
                 checkpoints=job.folder / "checkpoints" / (names[0] if single else ""),
                 progress=False,
                 seed=job.seed,

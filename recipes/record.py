@@ -54,7 +54,9 @@ def record_fit(
         peak_memory_mib=max(result.peak_memory_mib for result in results),
         energy_j=sum(result.energy_j for result in results),
     )
+    skipped = sum(result.skipped_steps for result in results)
     return {
+        **({"skipped_steps": skipped} if skipped else {}),  # fp16 alone has any
         "test": scores,
         "selection": results[0].selection,
         "best_step": {task.name: r.best_step for r in results for task in r.model.tasks},

@@ -11,7 +11,7 @@ from mtl.balancing.checks import checked_losses, checked_settings
 from mtl.balancing.compared import Compared
 from mtl.balancing.engine import Step, backward_weighted, last_layer
 from mtl.balancing.last import Balanced, Last
-from mtl.balancing.layers import layer_groups
+from mtl.balancing.layers import columns_of, layer_groups
 from mtl.balancing.method import Answer, Given, Level, Method, Size
 from mtl.balancing.pending import Pending, Writer
 from mtl.balancing.registry import build
@@ -122,12 +122,16 @@ class Balancer:
     def accumulate(self, losses: Mapping[str, Tensor], model: Balanced, *, scaler: Any = None) -> None:
         """Keep the tasks' gradients of a micro-batch; the next `backward` adds its own and balances them together.
 
-        Divide the losses by the number of micro-batches, as with a plain sum: n micro-batches then give what the
-        whole batch gives, for every method. Costs T backward passes, also for methods that need only losses.
+        Give each loss as its term of the whole batch's: divided by the number of micro-batches, or, where they differ
+        in size or labels are missing, times the micro-batch's share of the task's labels. They then give what the whole
+        batch gives, for every method. Costs T backward passes, also for methods that need only losses.
         """
         scale = _scale(scaler, losses)
-        if self.level != "parameters":
-            raise ValueError(f"accumulate needs level='parameters', this balancer has level='{self.level}'")
+        if self.level == "features":
+            raise ValueError(
+                "accumulate adds up gradients of parameters, and level='features' has others in each micro-batch; "
+                "use level='parameters'"
+            )
         names = tuple(task.name for task in model.tasks)
         parts = self._parameters(model)
         self._prepare(names, parts[0], model)
@@ -173,6 +177,16 @@ class Balancer:
         self._loaded = loaded if state["tasks"] else None
         self._generator.set_state(state["generator"])
         self._steps = state["steps"]
+
+    def undo(self) -> Callable[[], None]:
+        """A function that puts the balancer back to where it is now, for a step that a gradient scaler skips."""
+        before, drawn = dict(vars(self)), self._generator.get_state()
+
+        def restore() -> None:
+            vars(self).update(before)  # states are never written into, so references are enough
+            self._generator.set_state(drawn)
+
+        return restore
 
     def _parameters(self, model: Balanced) -> Parts:
         """The balanced parameters and all others."""
@@ -287,8 +301,16 @@ class Balancer:
         present = tuple(names[place] for place in places)
         columns = sum(p.numel() for p in shared)
         writer = pending.writer(self._rows, columns)
+        kept = self._kept[places]
+        if self._steps % self.every and not bool(kept.isnan().any()):
+            self.last = Last(present, kept, None, None, refreshed=False)
+            writer.write(Answer(kept))
+            return
         starts = layer_groups(model, shared)[0] if self.method.by_layer else []
-        found = Compared.of(writer.found[:, :columns], scale, starts)
+        rows = writer.found[:, :columns]
+        if self.level == "last_layer":
+            rows = rows[:, columns_of(last_layer(model, shared), shared)]  # type: ignore[arg-type]  # modules() is all it asks
+        found = Compared.of(rows, scale, starts)
         if self.method.needs == "jacobian":
             assert writer.found.shape[1] == columns  # no method on rows weights the heads
         self._solve_and_write(names, present, pending.losses[places], found, writer, False)

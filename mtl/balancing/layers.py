@@ -1,8 +1,11 @@
 """Layer groups of the shared parameters: each module that owns some by itself."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def layer_groups(model: Any, shared: list[nn.Parameter]) -> tuple[list[int], list[str]]:
@@ -26,3 +29,16 @@ def layer_groups(model: Any, shared: list[nn.Parameter]) -> tuple[list[int], lis
             names.append(name)
         at += parameter.numel()
     return [*starts, at], names
+
+
+def columns_of(some: Sequence[nn.Parameter], shared: Sequence[nn.Parameter]) -> Tensor:
+    """The columns of ``some`` of the shared parameters, in their order.
+
+    >>> net = nn.Sequential(nn.Linear(2, 1), nn.Linear(1, 1))
+    >>> columns_of(list(net[1].parameters()), list(net.parameters()))
+    tensor([3, 4])
+    """
+    starts = dict(
+        zip(map(id, shared), itertools.accumulate((p.numel() for p in shared), initial=0), strict=False)
+    )
+    return torch.cat([torch.arange(p.numel()) + starts[id(p)] for p in some])

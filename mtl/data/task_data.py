@@ -52,7 +52,7 @@ class TaskData:
                         f"TaskData.{kind}['{name}'] has {len(tensor)} rows, inputs have {len(self)}; they must match"
                     )
         for name, tensor in parts.items():
-            finite = tensor.isfinite().flatten(1).all(dim=1)
+            finite = tensor.isfinite().reshape(len(tensor), -1).all(dim=1)
             if not bool(finite.all()):
                 bad = (~finite).nonzero().flatten()
                 where = "inputs" if isinstance(self.inputs, Tensor) else f"inputs['{name}']"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mtl.inputs import Inputs, apply, tensors
 from mtl.model import MultiTaskModel
+from mtl.training.micro import Part, add_up
+from mtl.training.precision import Precision
 
 RandomState = tuple[Tensor, Tensor | None]
 
@@ -20,16 +21,21 @@ def random_state(device: torch.device) -> RandomState:
 
 @torch.no_grad()
 def losses_again(
-    model: MultiTaskModel, inputs: Inputs, targets: Mapping[str, Tensor], drawn: RandomState
+    model: MultiTaskModel, parts: Sequence[Part], precision: Precision, drawn: RandomState
 ) -> dict[str, Tensor]:
-    """The losses with the dropout of the first forward pass (its state ``drawn``); buffers and generators stay."""
-    device = next(iter(tensors(inputs).values())).device
+    """The losses of a batch with the dropout of its first forward passes (their state ``drawn``).
+
+    Buffers and generators stay as they are.
+    """
+    device, found = precision.device, dict[str, Tensor]()
     before = [buffer.clone() for buffer in model.buffers()]  # normalisation statistics move once a step
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.set_rng_state(drawn[0])
         if drawn[1] is not None:
             torch.cuda.set_rng_state(drawn[1], device)
-        losses = model.losses(apply(model, inputs), targets)
+        for part in parts:
+            losses = part.shared(model.losses(precision.forward(model, part.inputs), part.targets))
+            add_up(found, losses)
     for buffer, kept in zip(model.buffers(), before, strict=True):
         buffer.copy_(kept)
-    return losses
+    return found

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mtl.data.task_data import TaskData
-from mtl.inputs import Inputs, each
+from mtl.inputs import Inputs, each, tensors
 
 Batch = tuple[Inputs, Mapping[str, Tensor]]
 Data = TaskData | Dataset[Any] | DataLoader[Any]
@@ -28,27 +28,83 @@ def batch_count(data: Data, batch_size: int) -> int:
     return -(-len(data) // batch_size)  # type: ignore[arg-type]  # it has __len__, as just checked
 
 
-def batches(data: Data, batch_size: int, order: torch.Generator | None = None) -> Iterator[Batch]:
+def examples(inputs: Inputs) -> int:
+    """The rows of a batch.
+
+    >>> examples({"image": torch.zeros(2, 3), "words": torch.zeros(2, 5)})
+    2
+    """
+    return len(next(iter(tensors(inputs).values())))
+
+
+def batches(
+    data: Data, batch_size: int, order: torch.Generator | None = None, *, workers: int = 0, pin: bool = False
+) -> Iterator[Batch]:
     """One pass over ``data``: (inputs [B, *S] or {name: [B, *S]}, {task: targets}).
 
     Args:
         data: `TaskData` (indexed in memory), a map-style Dataset of such pairs, or a DataLoader of such batches,
-            which keeps its own batch size and order.
+            which keeps its own batch size, order and workers.
         batch_size: examples a batch; the last batch may be short.
-        order: shuffles by this generator; None keeps the order.
+        order: shuffles by this generator, which also seeds the workers (torch's, Python's and NumPy's random
+            numbers in them); None keeps the order.
+        workers: processes that read a Dataset; 0 reads it in this one.
+        pin: page-locked memory, from which a GPU copies while it computes.
+
+    Raises:
+        RuntimeError: a worker that was killed, as by a machine without memory left.
     """
     if isinstance(data, TaskData):
-        rows = torch.arange(len(data)) if order is None else torch.randperm(len(data), generator=order)
-        for part in rows.split(batch_size):
-            if order is None:  # a slice: no copy
-                part = slice(int(part[0]), int(part[-1]) + 1)
-            inputs = each(itemgetter(part), data.inputs)
-            yield inputs, {name: target[part] for name, target in data.targets.items()}
+        found = _in_memory(data, batch_size, order)
     elif isinstance(data, DataLoader):
-        yield from map(_checked, data)
+        found = map(_checked, data)
     else:
-        loader = DataLoader(data, batch_size=batch_size, shuffle=order is not None, generator=order)
-        yield from map(_checked, loader)
+        loader = DataLoader(
+            data,
+            batch_size=batch_size,
+            shuffle=order is not None,
+            generator=torch.Generator() if order is None else order,  # or it would draw from the caller's
+            num_workers=workers,
+            pin_memory=pin,
+        )
+        found = map(_checked, _alive(loader))
+    yield from found if not pin else map(_pinned, found)
+
+
+def _in_memory(data: TaskData, batch_size: int, order: torch.Generator | None) -> Iterator[Batch]:
+    if order is None:  # slices: no copy
+        parts: Iterator[Any] = (slice(a, a + batch_size) for a in range(0, len(data), batch_size))
+        for part in parts:
+            yield each(itemgetter(part), data.inputs), {n: t[part] for n, t in data.targets.items()}
+        return
+    for rows in torch.randperm(len(data), generator=order).split(batch_size):
+        # two to four times faster than data.inputs[rows]
+        yield (
+            each(lambda x, at=rows: x.index_select(0, at.to(x.device)), data.inputs),  # type: ignore[misc]  # bound now
+            {name: t.index_select(0, rows.to(t.device)) for name, t in data.targets.items()},
+        )
+
+
+def _alive(loader: DataLoader[Any]) -> Iterator[Any]:
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RuntimeError(
+            f"a process that reads the data ended ({str(error).splitlines()[0]}); memory may have run out: lower "
+            "data_workers or batch_size"
+        ) from error
+
+
+def _pinned(batch: Batch) -> Batch:
+    """The batch in page-locked memory, if it is on the CPU and not there yet."""
+
+    def pinned(x: Tensor) -> Tensor:
+        return x.pin_memory() if x.device.type == "cpu" else x
+
+    inputs, targets = batch
+    return each(pinned, inputs), {name: pinned(t) for name, t in targets.items()}
 
 
 def _checked(batch: Any) -> Batch:

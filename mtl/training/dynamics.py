@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl.balancing import Balancer
-from mtl.conflict import measure_conflict
-from mtl.model import MultiTaskModel
+from mtl.balancing.last import Last
+from mtl.conflict import Conflict
 
 
 @dataclass(eq=False)
@@ -29,16 +28,26 @@ class Dynamics:
     groups: list[str] = field(default_factory=list)
     _rows: list[dict[str, np.ndarray]] = field(default_factory=list)
 
-    def measure(
-        self, step: int, losses: Mapping[str, Tensor], model: MultiTaskModel, balancer: Balancer
+    def record(
+        self,
+        step: int,
+        tasks: Sequence[str],
+        losses: Mapping[str, Tensor],
+        conflict: Conflict,
+        last: Last | None,
     ) -> None:
-        """Compare the tasks' gradients, then let the balancer do this step's backward, unchanged by it."""
-        conflict = measure_conflict(losses, model)
-        balancer.backward(losses, model)
-        self.tasks = [task.name for task in model.tasks]
-        self.groups = list(conflict.groups)
+        """Add the row of a step.
+
+        Args:
+            step: 1-based.
+            tasks: all of the model's.
+            losses: {task: scalar} of those that took part.
+            conflict: of the same.
+            last: what the balancer did in this step; None where the step was skipped.
+        """
+        self.tasks, self.groups = list(tasks), list(conflict.groups)
         T, at = len(self.tasks), [self.tasks.index(name) for name in conflict.tasks]
-        weights = balancer.last.weights if balancer.last is not None else None
+        weights = None if last is None else last.weights
         self.step.append(step)
         self._rows.append(
             {

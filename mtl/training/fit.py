@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mtl.balancing import Balancer
 from mtl.data.task_data import TaskData, check_targets
 from mtl.model import MultiTaskModel
 from mtl.training.batches import Data, batch_count
+from mtl.training.compiled import compiled
 from mtl.training.loop import Augment, Loop
 from mtl.training.meter import Meter, parameter_count
 from mtl.training.optimisation import make_optimizer, make_schedule
+from mtl.training.precision import Precision
 from mtl.training.result import FitResult, Interrupted, Record
 from mtl.training.selection import Selection
 from mtl.training.streams import seeded
@@ -43,6 +47,11 @@ def fit(
     log: Callable[[list[Record]], None] | None = None,
     checkpoints: Path | None = None,
     channels_last: bool = True,
+    precision: str = "fp32",
+    clip: float | None = None,
+    accumulate: int = 1,
+    compile: bool = False,
+    data_workers: int = 0,
     progress: bool | None = None,
     seed: int = 0,
 ) -> FitResult:
@@ -53,7 +62,7 @@ def fit(
             are a tensor, or {name: tensor}, which the model gets as ``model(**inputs)``.
         balancer: a name in `mtl.BALANCERS`, or a `mtl.Balancer` with options of your own.
         epochs, steps: the length of training; give one of them (default: one epoch).
-        batch_size: examples a step, unless ``train`` is a DataLoader.
+        batch_size: examples a step, unless ``train`` is a DataLoader, which keeps its own.
         optimizer: a name in `mtl.OPTIMIZERS` (with ``lr``, ``weight_decay``), a factory, or an object.
         schedule: a name in `mtl.SCHEDULES`, a factory ``(optimizer, steps)``, or an object; stepped every step.
             ``one_cycle`` peaks at ``lr``.
@@ -68,6 +77,18 @@ def fit(
         checkpoints: a folder for ``best/`` and ``last/``, written at each validation.
         channels_last: memory format of 4-D weights and images; about twice as fast on a CPU, the same numbers up
             to rounding. The model keeps the format.
+        precision: ``"fp32"`` (the parameters' own), ``"bf16"`` or ``"fp16"``: the model's forward pass autocast,
+            outputs, losses and update in float32; validation stays in fp32. fp16 scales the losses, and skips steps
+            whose gradients overflow: neither schedule nor balancer moves, and ``result.skipped_steps`` counts them.
+        clip: the greatest norm of a step's gradient (of all parameters, after balancing); None: as it comes.
+        accumulate: micro-batches a step, for the memory of a smaller batch. Each batch is split, the tasks' gradients
+            add up before they are balanced, and the result is that of the whole batch, for every balancer and with
+            missing labels too. Batch norm sees micro-batches, and dropout draws for each. T backward passes for each,
+            also with balancers that need only losses.
+        compile: ``torch.compile`` the backbone while training; the first steps take seconds to minutes. The results
+            are the same up to rounding, and the model is uncompiled afterwards.
+        data_workers: processes that read a training Dataset ahead; 0 reads it between steps. Their random numbers
+            follow ``seed``, the same for the same number of workers.
         progress: a progress bar; None: where standard error is a terminal. Without one, a line is logged
             (logger ``mtl``) at each validation.
         seed: of the named streams ``order``, ``balancer``, ``augment`` and ``train`` (dropout). The caller
@@ -77,8 +98,8 @@ def fit(
         `FitResult`, its model in eval mode with the selected weights.
 
     Raises:
-        ValueError: options out of range, labels that do not fit, or a loss that is NaN or infinite: the
-            message names the task and the step.
+        ValueError: options out of range, or that this machine cannot do; labels that do not fit; a loss or a
+            gradient that is NaN or infinite: the message names the step, and of a loss the task.
         Interrupted: on Ctrl-C; a KeyboardInterrupt with the result so far.
 
     >>> import mtl
@@ -95,14 +116,19 @@ def fit(
         "batch_size": batch_size,
         "validate_every": validate_every,
         "dynamics_every": dynamics_every,
+        "accumulate": accumulate,
     }
     for option, count in counts.items():
         if count is not None and count < 1:
             raise ValueError(f"fit: {option} must be >= 1, got {count}")
+    if isinstance(balancer, str):
+        balancer = Balancer(balancer, seed=seed)
+    _check_step(train, batch_size, balancer, clip, accumulate, data_workers)
     total = _total_steps(train, epochs, steps, batch_size)
     for name, split in (("train", train), ("validation", validation)):
         if isinstance(split, TaskData):
             check_targets(split, model.tasks, name)
+    computed = Precision(precision, model)
     selection = Selection(select, model.tasks, has_validation=validation is not None)
     if channels_last:
         model.to(memory_format=torch.channels_last)  # 4-D weights only
@@ -111,7 +137,7 @@ def fit(
         model=model,
         train=train,
         validation=validation,
-        balancer=Balancer(balancer, seed=seed) if isinstance(balancer, str) else balancer,
+        balancer=balancer,
         optimizer=adapt,
         schedule=make_schedule(schedule, adapt, total),
         selection=selection,
@@ -127,10 +153,18 @@ def fit(
         log=log,
         checkpoints=checkpoints,
         channels_last=channels_last,
+        precision=computed,
+        clip=clip,
+        accumulate=accumulate,
+        data_workers=data_workers,
         seed=seed,
     )
     hidden = None if progress is None else not progress
-    with seeded(seed, "train"), tqdm(total=total, disable=hidden, unit="step", leave=False) as bar:
+    with (
+        compiled(model) if compile else nullcontext(),
+        seeded(seed, "train"),
+        tqdm(total=total, disable=hidden, unit="step", leave=False) as bar,
+    ):
         try:
             loop.run(bar)
         except KeyboardInterrupt as interrupt:
@@ -146,8 +180,33 @@ def _finish(loop: Loop) -> FitResult:
         loop.model.load_state_dict(loop.best)
     loop.model.eval()
     result.train_s, result.step_s = loop.meter.train_s, loop.meter.step_s
+    result.skipped_steps = loop.precision.skipped
     result.peak_memory_mib, result.energy_j = loop.meter.peak_memory_mib(), loop.meter.energy.joules
     return result
+
+
+def _check_step(
+    train: Data, batch_size: int, balancer: Balancer, clip: float | None, accumulate: int, data_workers: int
+) -> None:
+    """Raise unless these options of a step are in range and fit together."""
+    if clip is not None and not 0 < clip < float("inf"):
+        raise ValueError(f"fit: clip must be a finite number > 0, or None, got {clip}")
+    if data_workers < 0:
+        raise ValueError(f"fit: data_workers must be >= 0, got {data_workers}")
+    if data_workers and isinstance(train, TaskData | DataLoader):
+        why = "is in memory and needs none" if isinstance(train, TaskData) else "has its own num_workers"
+        raise ValueError(
+            f"fit: data_workers read a Dataset; a {type(train).__name__} {why}; use data_workers=0"
+        )
+    if accumulate > 1 and not isinstance(train, DataLoader) and batch_size < accumulate:
+        raise ValueError(
+            f"fit: accumulate={accumulate} micro-batches need a batch_size of at least as many, got {batch_size}"
+        )
+    if accumulate > 1 and balancer.level == "features":
+        raise ValueError(
+            "fit: accumulate adds up gradients of parameters, and a balancer with level='features' compares others in "
+            "each micro-batch; use level='parameters', or accumulate=1"
+        )
 
 
 def _total_steps(train: Data, epochs: int | None, steps: int | None, batch_size: int) -> int:

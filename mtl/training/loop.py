@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from mtl.balancing import Balancer
-from mtl.inputs import apply, channels_last
+from mtl.conflict import Gathering
+from mtl.inputs import channels_last
 from mtl.model import MultiTaskModel
 from mtl.training.again import losses_again, random_state
 from mtl.training.batches import Batch, Data, batches, to_device
@@ -23,6 +24,8 @@ from mtl.training.checkpoint import save_checkpoint
 from mtl.training.evaluate import evaluate
 from mtl.training.interrupts import interrupt_afterwards
 from mtl.training.meter import Meter
+from mtl.training.micro import Part, add_up, micro_batches
+from mtl.training.precision import Precision
 from mtl.training.result import FitResult, Record, rows
 from mtl.training.selection import Selection
 from mtl.training.streams import generator
@@ -53,6 +56,10 @@ class Loop:
     log: Callable[[list[Record]], None] | None
     checkpoints: Path | None
     channels_last: bool
+    precision: Precision
+    clip: float | None
+    accumulate: int
+    data_workers: int
     seed: int
 
     def __post_init__(self) -> None:
@@ -77,29 +84,47 @@ class Loop:
                 return
 
     def step(self, step: int, batch: Batch) -> None:
-        """One forward, the balancer's backward, one update."""
+        """One forward (one a micro-batch), the balancer's backward, one update, unless fp16 gradients overflowed."""
         inputs, targets = to_device(batch, self.device)
         if self.augment is not None:
             inputs = self.augment(inputs, self.shake)
         if self.channels_last:
             inputs = channels_last(inputs)
+        parts = micro_batches((inputs, targets), self.accumulate, self.model.tasks)
         self.optimizer.zero_grad(set_to_none=True)
-        asks = self.balancer.wants_losses_after_step
-        drawn = random_state(self.device) if asks else None
-        losses = self.model.losses(apply(self.model, inputs), targets)
+        drawn = random_state(self.device) if self.balancer.wants_losses_after_step else None
+        undo = None if self.precision.scaler is None else self.balancer.undo()
+        measured = self.dynamics_every and (step - 1) % self.dynamics_every == 0
+        gathering = Gathering(self.model) if measured else None
         try:
-            if self.dynamics_every and (step - 1) % self.dynamics_every == 0:
-                self.result.dynamics.measure(step, losses, self.model, self.balancer)
-            else:
-                self.balancer.backward(losses, self.model)
-        except ValueError as error:  # a loss that is not finite: the balancer names the task
+            losses = self.gradients(parts, gathering)
+            updated = self.precision.update(self.optimizer, self.clip)
+        except ValueError as error:  # a loss or a gradient that is not finite
             raise ValueError(f"step {step}: {error}") from error
-        self.optimizer.step()
-        self.schedule.step()
-        if drawn is not None:
-            self.balancer.after_step(losses_again(self.model, inputs, targets, drawn))
+        if updated:
+            self.schedule.step()
+            if drawn is not None:
+                self.balancer.after_step(losses_again(self.model, parts, self.precision, drawn))
+        elif undo is not None:
+            undo()
+        if gathering is not None:
+            last = self.balancer.last if updated else None
+            self.result.dynamics.record(step, list(self.window), losses, gathering.conflict(), last)
         for name, loss in losses.items():
-            self.window[name].append(loss.detach())
+            self.window[name].append(loss)
+
+    def gradients(self, parts: Sequence[Part], gathering: Gathering | None) -> dict[str, Tensor]:
+        """The balanced gradients of a batch in ``.grad``; gives its losses."""
+        total: dict[str, Tensor] = {}
+        for part in parts:
+            outputs = self.precision.forward(self.model, part.inputs)
+            losses = part.shared(self.model.losses(outputs, part.targets))
+            if gathering is not None:
+                gathering.add(losses, self.precision.scale)
+            balance = self.balancer.backward if part is parts[-1] else self.balancer.accumulate
+            balance(losses, self.model, scaler=self.precision.scaler)
+            add_up(total, losses)
+        return total
 
     def validate(self, step: int, epoch: int) -> dict[str, dict[str, float]]:
         """Scores, records, checkpoints and the selection after ``step``."""
@@ -123,12 +148,12 @@ class Loop:
 
     def _stream(self) -> Iterator[tuple[int, Batch]]:
         """Batches without end, each with its epoch (1-based)."""
-        order = generator(self.seed, "order")
+        order, pin = generator(self.seed, "order"), self.device.type == "cuda"
         epoch = 0
         while True:
             epoch += 1
             empty = True
-            for batch in batches(self.train, self.batch_size, order):
+            for batch in batches(self.train, self.batch_size, order, workers=self.data_workers, pin=pin):
                 empty = False
                 yield epoch, batch
             if empty:

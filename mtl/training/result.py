@@ -46,6 +46,7 @@ class FitResult:
         dynamics: losses, weights, gradient norms and cosines at logged steps.
         best_step: the step of the selected checkpoint (1-based).
         steps: training steps done.
+        skipped_steps: those of them without an update, as fp16 gradients overflowed.
         epochs: passes over the training data begun.
         train_s, step_s: seconds in training steps (validation is not in it), and the median step's.
         peak_memory_mib: see `mtl.training.meter.Meter`.
@@ -60,6 +61,7 @@ class FitResult:
     dynamics: Dynamics = field(default_factory=Dynamics)
     best_step: int = 0
     steps: int = 0
+    skipped_steps: int = 0
     train_s: float = 0.0
     step_s: float = float("nan")
     peak_memory_mib: float = float("nan")
