@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 
 from mtl.data.task_data import TaskData
 from mtl.inputs import Inputs, each
@@ -28,7 +29,9 @@ def batch_count(data: Data, batch_size: int) -> int:
     return -(-len(data) // batch_size)  # type: ignore[arg-type]  # it has __len__, as just checked
 
 
-def batches(data: Data, batch_size: int, order: torch.Generator | None = None) -> Iterator[Batch]:
+def batches(
+    data: Data, batch_size: int, order: torch.Generator | None = None, *, skip: int = 0
+) -> Iterator[Batch]:
     """One pass over ``data``: (inputs [B, *S] or {name: [B, *S]}, {task: targets}).
 
     Args:
@@ -36,19 +39,35 @@ def batches(data: Data, batch_size: int, order: torch.Generator | None = None) -
             which keeps its own batch size and order.
         batch_size: examples a batch; the last batch may be short.
         order: shuffles by this generator; None keeps the order.
+        skip: leaves out so many batches at the start, which are not read, except by a DataLoader, which has to.
     """
     if isinstance(data, TaskData):
         rows = torch.arange(len(data)) if order is None else torch.randperm(len(data), generator=order)
-        for part in rows.split(batch_size):
+        for part in rows.split(batch_size)[skip:]:
             if order is None:  # a slice: no copy
                 part = slice(int(part[0]), int(part[-1]) + 1)
             inputs = each(itemgetter(part), data.inputs)
             yield inputs, {name: target[part] for name, target in data.targets.items()}
     elif isinstance(data, DataLoader):
-        yield from map(_checked, data)
+        yield from map(_checked, islice(data, skip, None))
     else:
-        loader = DataLoader(data, batch_size=batch_size, shuffle=order is not None, generator=order)
+        sampler = SequentialSampler(data) if order is None else RandomSampler(data, generator=order)  # type: ignore[arg-type]  # it has a length
+        loader = DataLoader(data, batch_sampler=_Later(sampler, batch_size, skip), generator=order)
         yield from map(_checked, loader)
+
+
+class _Later(BatchSampler):
+    """The batches of a sampler without the first ``skip``."""
+
+    def __init__(self, sampler: Sampler[int], batch_size: int, skip: int) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+        self.skip = skip
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return islice(super().__iter__(), self.skip, None)
+
+    def __len__(self) -> int:
+        return max(0, super().__len__() - self.skip)
 
 
 def _checked(batch: Any) -> Batch:
