@@ -85,6 +85,8 @@ def train(job: Job) -> None:
                 dynamics_every=None if single else max(1, options.steps // 20),
                 log=run.log,
                 checkpoints=job.folder / "checkpoints" / (names[0] if single else ""),
+                resume=job.resume,
+                allow_change=job.allow_change,
                 progress=False,
                 seed=job.seed,
             )

@@ -86,6 +86,8 @@ def restored(loop: Loop, folder: Path, allow: Collection[str] = ()) -> bool:
         loop.best = copy.deepcopy(loop.model.state_dict())
     load_weights(last, loop.model)
     _restore(loop, state, changed)
+    if changed:  # from now on it is a training as asked for now
+        loop.save("last")
     return True
 
 

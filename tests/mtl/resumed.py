@@ -39,7 +39,9 @@ def count(module: nn.Module, *_: Any) -> None:
 def model(seed: int = 0) -> mtl.MultiTaskModel:
     """Dropout draws from the stream ``train``; normalisation has buffers, one of them in no state dict."""
     with mtl.seeded(seed):
-        trunk = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 6), nn.ReLU())
+        trunk = nn.Sequential(
+            nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 6), nn.ReLU()
+        )
         trunk.register_buffer("seen", torch.zeros(1), persistent=False)
         trunk.register_forward_hook(count)
         return mtl.MultiTaskModel(trunk, TASKS, features=6)
@@ -58,7 +60,7 @@ def fit(folder: Path | None, balancer: str = "equal", **changes: Any) -> mtl.Fit
     return mtl.fit(model(), table(ROWS, 0), table(40, 1), **{**options, **changes})
 
 
-class Cut(Exception):
+class CutError(Exception):
     """The end of a session."""
 
 
@@ -83,7 +85,9 @@ def contents(result: mtl.FitResult) -> dict[str, Any]:
     return {
         "weights": {name: value.clone() for name, value in result.model.state_dict().items()},
         "records": [dict(row) for row in result.records],
-        "dynamics": {n: torch.as_tensor(v) if n not in ("tasks", "groups") else list(v) for n, v in arrays.items()},
+        "dynamics": {
+            n: torch.as_tensor(v) if n not in ("tasks", "groups") else list(v) for n, v in arrays.items()
+        },
         "steps": result.steps,
         "best_step": result.best_step,
         "buffer": result.model.backbone.seen.clone(),

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, RandomSampler
 
 import mtl
 from mtl.training.checkpoint import load_state, save_checkpoint, whole
-from tests.mtl.resumed import PRECISIONS, STEPS, TASKS, Cut, contents, cut_at, fit, jitter, model, same, table
+from tests.mtl.resumed import PRECISIONS, STEPS, TASKS, CutError, contents, cut_at, fit, jitter, model, same, table
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,12 +33,12 @@ def one_thread() -> Iterator[None]:
 
 
 def fail() -> None:
-    raise Cut
+    raise CutError
 
 
 def crash(folder: Path, step: int, balancer: str = "equal", **changes: Any) -> None:
     """A session that ends with an exception in its step ``step``; the checkpoint is of an earlier one."""
-    with pytest.raises(Cut):
+    with pytest.raises(CutError):
         fit(folder, balancer, augment=cut_at(step, fail), **changes)
 
 
@@ -53,7 +53,9 @@ def test_every_balancer_goes_on_as_if_nothing_had_happened(balancer: str, tmp_pa
     assert load_state(tmp_path / "last")["step"] == 18
     result = fit(tmp_path, balancer)
     assert same(contents(result), whole_run)
-    assert len(result.records) == len({(r["step"], r["split"], r["task"], r["metric"]) for r in result.records})
+    assert len(result.records) == len(
+        {(r["step"], r["split"], r["task"], r["metric"]) for r in result.records}
+    )
 
 
 def test_the_comparison_can_fail() -> None:
