@@ -1,11 +1,9 @@
-"""A small training that can be cut anywhere and resumed, here or as a process of its own that is killed.
+"""A small training that can be cut anywhere and resumed, here or in a process of its own that is killed."""
 
-As a script: ``python resumed.py FOLDER BALANCER PRECISION`` trains there, resuming what is there, and prints ``step N``
-as it goes; at the end it writes ``result.pt`` beside.
-"""
-
-import sys
+import multiprocessing
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import mtl
 TASKS = (mtl.Classification("sign", classes=2), mtl.Regression("sum"), mtl.Regression("size"))
 ROWS, BATCH, EPOCHS = 100, 16, 4  # 7 batches an epoch, the last of 4 rows
 STEPS = EPOCHS * 7
-PRECISIONS = ("fp32",)  # of mtl.fit, which must resume bit for bit
+PRECISIONS: tuple[dict[str, Any], ...] = ({},)  # options of mtl.fit that must resume bit for bit
 
 
 def table(rows: int, seed: int) -> mtl.TaskData:
@@ -105,21 +103,32 @@ def same(first: Any, second: Any) -> bool:
     return bool(first == second or (first != first and second != second))
 
 
-def main(folder: Path, balancer: str, precision: str) -> None:
+def session(folder: Path, balancer: str, how: dict[str, Any], steps: Connection) -> None:
+    """A process of its own: trains on, tells each step when it begins, and leaves ``result.pt`` when it is done.
+
+    A checkpoint a step, so that most kills fall into one.
+    """
     torch.set_num_threads(1)
     done = 0
 
     def told(inputs: Tensor, draw: torch.Generator) -> Tensor:
         nonlocal done
         done += 1
-        print(f"step {done}", flush=True)
+        steps.send(done)
         return jitter(inputs, draw)
 
     told.__qualname__ = jitter.__qualname__
-    how = {} if precision == "fp32" else {"precision": precision}
-    result = fit(folder, balancer, augment=told, recovery_minutes=0.0, **how)
-    torch.save(contents(result), folder / "result.pt")
+    torch.save(
+        contents(fit(folder, balancer, augment=told, recovery_minutes=0.0, **how)), folder / "result.pt"
+    )
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+def start(folder: Path, balancer: str, how: dict[str, Any]) -> tuple[BaseProcess, Connection]:
+    """A `session` that is running, and where it tells its steps."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "mtl"])
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=session, args=(folder, balancer, how, there))
+    process.start()
+    there.close()
+    return process, here
