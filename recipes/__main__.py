@@ -1,9 +1,8 @@
-"""``python -m recipes``: list the recipes, or run one with its options."""
+"""``python -m recipes``: list the recipes, run one with its options, or a command around them."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -12,24 +11,29 @@ from typing import Any
 
 from recipes import RECIPES
 from recipes.config import UsageError, dump_yaml, load_yaml, nearest
+from recipes.signals import exit_status, interruptible
 
 USAGE = """usage: python -m recipes RECIPE [options]    (python -m recipes RECIPE --help lists them)
+       python -m recipes resume RUN [--allow-change NAME ...] [options]
 
 Each recipe trains its variants with every seed and writes run directories and report.html to --out.
 """
+COMMANDS: dict[str, str] = {
+    "resume": "recipes.resume",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status (0; 1 a run failed; 2 usage; 130 Ctrl-C)."""
+    """The command line; returns the exit status (0; 1 a run failed; 2 usage; 130 Ctrl-C; 143 SIGTERM)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _main(arguments)
     except UsageError as error:
         sys.stderr.write(f"recipes: {error}\n")
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         sys.stderr.write("recipes: interrupted\n")
-        return 130
+        return exit_status(interrupt)
 
 
 def _main(arguments: list[str]) -> int:
@@ -39,32 +43,30 @@ def _main(arguments: list[str]) -> int:
             print(f"  {name:18} {question}")
         return 0
     name, rest = arguments[0], arguments[1:]
-    if name not in RECIPES:
-        raise UsageError(f"no recipe '{name}'; {nearest(name, RECIPES)}")
+    if name not in RECIPES and name not in COMMANDS:
+        raise UsageError(f"no recipe '{name}'; {nearest(name, [*RECIPES, *COMMANDS])}")
     refuse_name_clash()
+    if name in COMMANDS:
+        return int(import_module(COMMANDS[name]).main(rest))
     options, print_config = parse(name, rest)
     if print_config:
         print(dump_yaml(options), end="")
         return 0
-    from recipes.runner import interrupt_once, run_recipe
+    from recipes.runner import run_recipe
 
     # one thread pool a run: set before torch is imported, in this process and its children
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = ["python", "-m", "recipes", name, *rest]
-    before = signal.signal(signal.SIGINT, interrupt_once)
-    try:
+    with interruptible():
         return run_recipe(name, options, command=command, say=lambda line: print(line, flush=True))
-    finally:
-        if signal.getsignal(signal.SIGINT) is interrupt_once:  # else this process was interrupted, and ends
-            signal.signal(signal.SIGINT, before)
 
 
-def parse(name: str, arguments: list[str]) -> tuple[Any, bool]:
-    """The recipe's options: defaults, then each ``--config FILE`` in turn, then flags; and whether to print them."""
+def parse(name: str, arguments: list[str], start: Any = None, prog: str = "") -> tuple[Any, bool]:
+    """The recipe's options and whether to print them: defaults (or ``start``), each ``--config FILE``, then flags."""
     import tyro
 
     kind = import_module(f"recipes.{name}").Options
-    default, print_config, rest = kind(), False, []
+    default, print_config, rest = kind() if start is None else start, False, list[str]()
     words = iter(arguments)
     for word in words:
         flag, equals, value = word.partition("=")
@@ -82,7 +84,7 @@ def parse(name: str, arguments: list[str]) -> tuple[Any, bool]:
             kind,
             args=rest,
             default=default,
-            prog=f"python -m recipes {name}",
+            prog=f"python -m recipes {prog or name}",
             description=(
                 f"{kind.__doc__}\n\nAlso: --config FILE reads options from YAML (flags win over it); "
                 "--print-config prints the resolved options as such a file and ends."

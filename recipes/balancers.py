@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -78,19 +80,14 @@ def train(job: Job) -> None:
     with run_directory(
         job, data, "best mean validation accuracy, over candidates and validations", extra
     ) as run:
-        steps = options.steps
-        if timed:
-            share = step_seconds(job, data, "equal") / step_seconds(job, data, name)
-            steps = max(1, round(options.steps * min(1.0, share)))
-        found = [
-            (lr, fit(job, data, balancer, lr, steps))
-            for balancer in candidates(name, options)
-            for lr in options.lrs
-        ]
+        steps = timed_steps(job, data, name) if timed else options.steps
+        pairs = [(lr, balancer) for balancer in candidates(name, options) for lr in options.lrs]
+        found = [(lr, fit(job, data, balancer, lr, steps, n)) for n, (lr, balancer) in enumerate(pairs)]
         lr, best = max(found, key=lambda candidate: validation_accuracy(candidate[1]))
         run.log(best.records)
         chosen_by = {task.name: {"learning_rate": lr, "candidates": float(len(found))} for task in data.tasks}
         run.finish(summary=record_fit(run, [best], data.test, chosen_by))
+    shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)  # of all candidates: too many to keep
 
 
 def candidates(name: str, options: Options) -> list[tuple[str, dict[str, Any]]]:
@@ -100,7 +97,7 @@ def candidates(name: str, options: Options) -> list[tuple[str, dict[str, Any]]]:
     return [("static", {"weights": [2 * share, 2 * (1 - share)]}) for share in options.shares]
 
 
-def fit(job: Job, data: Any, balancer: tuple[str, dict[str, Any]], lr: float, steps: int) -> Any:
+def fit(job: Job, data: Any, balancer: tuple[str, dict[str, Any]], lr: float, steps: int, number: int) -> Any:
     """A shared model trained with one candidate; the same initial weights and data order for all of a seed."""
     import mtl
 
@@ -118,10 +115,22 @@ def fit(job: Job, data: Any, balancer: tuple[str, dict[str, Any]], lr: float, st
         lr=lr,
         validate_every=max(1, steps // 8),
         dynamics_every=max(1, steps // 20),
+        checkpoints=job.folder / "checkpoints" / f"candidate-{number}",
+        resume=job.resume,
+        allow_change=job.allow_change,
         precision=options.precision,
         progress=False,
         seed=job.seed,
     )
+
+
+def timed_steps(job: Job, data: Any, name: str) -> int:
+    """The steps for the plain sum's time; measured once, for a run that is resumed must do as many."""
+    file = job.folder / "steps.json"
+    if not file.exists():
+        share = step_seconds(job, data, "equal") / step_seconds(job, data, name)
+        file.write_text(json.dumps(max(1, round(job.options.steps * min(1.0, share)))))
+    return int(json.loads(file.read_text()))
 
 
 def step_seconds(job: Job, data: Any, name: str) -> float:

@@ -87,6 +87,8 @@ def train(job: Job) -> None:
             data.validation,
             log=run.log,
             checkpoints=job.folder / "checkpoints",
+            resume=job.resume,
+            allow_change=job.allow_change,
             dynamics_every=None,
             progress=False,
             seed=job.seed,

@@ -82,6 +82,23 @@ def load_yaml(file: Path, options: type[C], default: C | None = None) -> C:
     return dataclasses.replace(base, **values)  # type: ignore[type-var]  # a dataclass
 
 
+def from_plain(values: Any, options: type[C], where: str) -> C:
+    """The options that `plain` gave as plain values; the inverse of it.
+
+    Raises:
+        UsageError: not a mapping, an unknown name or a value of another type.
+    """
+    hints = typing.get_type_hints(options)
+    if not isinstance(values, dict):
+        raise UsageError(f"{where} must be a mapping, got a {type(values).__name__}")
+    unknown = [name for name in values if name not in hints]
+    if unknown:
+        raise UsageError(f"{where}: no option '{unknown[0]}'; {nearest(unknown[0], hints)}")
+    return options(
+        **{name: _convert(value, hints[name], f"{where}: {name}") for name, value in values.items()}
+    )
+
+
 def dump_yaml(config: Any) -> str:
     """The options as YAML, each with its comment; `load_yaml` gives the same options back."""
     comments, lines = _comments(type(config)), []

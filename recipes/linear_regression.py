@@ -91,6 +91,8 @@ def train(job: Job) -> None:
             observe=parameter_error,
             log=run.log,
             checkpoints=job.folder / "checkpoints",
+            resume=job.resume,
+            allow_change=job.allow_change,
             progress=False,
             seed=job.seed,
         )

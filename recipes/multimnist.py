@@ -88,6 +88,8 @@ def train(job: Job) -> None:
                 log=run.log,
                 precision=options.precision,
                 checkpoints=job.folder / "checkpoints" / (names[0] if single else ""),
+                resume=job.resume,
+                allow_change=job.allow_change,
                 progress=False,
                 seed=job.seed,
             )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recipes.config import RunOptions, UsageError, chosen, plain
+from recipes.experiment import save_experiment
+from recipes.signals import end_with_parent, exit_status, shielded
 
 Say = Callable[[str], None]
 
@@ -35,6 +36,10 @@ class Job:
     folder: Path
     threads: int
     command: tuple[str, ...]
+    resume: bool = False
+    """Go on in a folder with an unfinished run."""
+    allow_change: tuple[str, ...] = ()
+    """What `mtl.fit` may do in another way than before."""
 
 
 def run_recipe(
@@ -54,37 +59,48 @@ def run_recipe(
     Raises:
         UsageError: a non-empty output folder, or options that do not fit together.
     """
-    recipe = import_module(f"recipes.{name}")
-    variants = recipe.variants(options)
-    _check(options)
+    variants = import_module(f"recipes.{name}").variants(options)
+    check(options)
     refuse_non_empty(options.out)
-    workers = min(options.workers or cores(), len(variants) * len(options.seeds))
+    save_experiment(options.out, name, options, command)
     jobs = [
-        Job(
-            name,
-            options,
-            variant,
-            seed,
-            options.out / f"{variant}--s{seed}",
-            max(1, cores() // workers),
-            tuple(command),
-        )
+        Job(name, options, variant, seed, options.out / f"{variant}--s{seed}", 1, tuple(command))
         for seed in options.seeds
         for variant in variants
     ]
-    say(f"{len(jobs)} runs ({len(variants)} variants x {len(options.seeds)} seeds), {workers} at a time")
+    return run_jobs(jobs, options.workers, options.out, say)
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, out: Path, say: Say) -> int:
+    """Run jobs, ``workers`` at a time (0: one a core), and write the report of all runs in ``out``.
+
+    Returns:
+        The exit status: 0; 1 where a run failed; 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    workers = min(workers or cores(), len(jobs))
+    jobs = [dataclasses.replace(job, threads=max(1, cores() // workers)) for job in jobs]
+    variants, seeds = ({getattr(job, name) for job in jobs} for name in ("variant", "seed"))
+    whole = (
+        f"{len(variants)} variants x {len(seeds)} seeds, " if len(jobs) == len(variants) * len(seeds) else ""
+    )
+    say(f"{len(jobs)} runs ({whole}{workers} at a time)")
     try:
         status = _run_all(jobs, workers, say)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         say("interrupted: the finished runs are kept")
-        status = 130
+        status = exit_status(interrupt)
+    write_report(out, say)
+    return status
+
+
+def write_report(out: Path, say: Say) -> None:
+    """``report.html`` of all runs in ``out``."""
     import reports
 
     try:
-        say(f"report: {reports.build(options.out, out=options.out / 'report.html')}")
+        say(f"report: {reports.build(out, out=out / 'report.html')}")
     except ValueError as error:  # nothing was written before Ctrl-C
         say(f"no report: {error}")
-    return status
 
 
 def refuse_non_empty(folder: Path) -> None:
@@ -106,7 +122,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check(options: RunOptions) -> None:
+def check(options: RunOptions) -> None:
     """What only the libraries can judge: the device, and the names of attribution methods."""
     import torch
 
@@ -155,6 +171,7 @@ def run_directory(
         selection=selection,
         tuning_budget=recipe.TUNING,
         device=_device(job),
+        resume=job.resume,
     ) as run:
         yield run
 
@@ -211,7 +228,7 @@ def describe(task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = ()) -> 
     }
 
 
-def _run_all(jobs: list[Job], workers: int, say: Say) -> int:
+def _run_all(jobs: Sequence[Job], workers: int, say: Say) -> int:
     """Keep ``workers`` processes busy until the jobs are done; 1 where one failed."""
     context: Any = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
     if sys.platform != "win32":
@@ -222,7 +239,8 @@ def _run_all(jobs: list[Job], workers: int, say: Say) -> int:
         while waiting or running:
             while waiting and len(running) < workers:
                 process = context.Process(target=_work, args=(waiting[0],))
-                process.start()
+                with shielded():  # the first one starts the server, too
+                    process.start()
                 running[process] = (waiting.pop(0), time.monotonic())
             wait([process.sentinel for process in running])
             for process in [p for p in running if not p.is_alive()]:
@@ -232,10 +250,10 @@ def _run_all(jobs: list[Job], workers: int, say: Say) -> int:
                 outcome = "done" if process.exitcode == 0 else _failure(job, process.exitcode)
                 seconds = time.monotonic() - start
                 say(f"[{done}/{len(jobs)}] {job.variant}, seed {job.seed}: {outcome}, {seconds:.0f} s")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         for process in running:
             if process.pid is not None and process.is_alive():
-                os.kill(process.pid, signal.SIGINT)
+                os.kill(process.pid, exit_status(interrupt) - 128)
         for process in running:
             process.join(timeout=30)
             process.kill()
@@ -254,23 +272,27 @@ def _failure(job: Job, exitcode: int | None) -> str:
     return f"FAILED: {error or f'the process ended with status {exitcode}'}"
 
 
-def interrupt_once(*_: object) -> None:
-    """A handler of Ctrl-C: the first interrupts, later ones cannot break the clean-up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def _work(job: Job) -> None:
     """The inside of a run's process."""
-    signal.signal(signal.SIGINT, interrupt_once)
+    end_with_parent()
     import torch
 
     torch.set_num_threads(job.threads)
     try:
         import_module(f"recipes.{job.recipe}").train(job)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        sys.exit(exit_status(interrupt))
     except Exception as error:  # the run directory holds the whole traceback; the runner shows its last line
-        if not (job.folder / "run.json").exists():
+        if not _told(job.folder):
             sys.stderr.write(f"{job.variant}, seed {job.seed}: {error}\n")
         sys.exit(1)
+
+
+def _told(folder: Path) -> bool:
+    """Whether the run directory says that the run failed."""
+    import reports
+
+    try:
+        return reports.read_run(folder).status == "failed"
+    except ValueError:  # it failed before there was one
+        return False

@@ -101,6 +101,8 @@ def train(job: Job) -> None:
             dynamics_every=max(1, options.steps // 20),
             log=run.log,
             checkpoints=job.folder / "checkpoints",
+            resume=job.resume,
+            allow_change=job.allow_change,
             progress=False,
             seed=job.seed,
         )

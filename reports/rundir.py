@@ -15,10 +15,11 @@ import json
 import math
 import os
 import re
+import signal
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -27,6 +28,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from reports import sessions
 from reports.provenance import commit, hardware, versions
 
 SCHEMA = 1
@@ -41,7 +43,7 @@ class RunWriter:
     Ctrl-C, else ``failed`` with the error. Exceptions pass through.
 
     Args:
-        folder: absent or empty; made with its parents.
+        folder: absent or empty, unless the run is resumed; made with its parents.
         experiment: ``name``, ``question`` (one sentence), ``baseline`` and ``reference``: the variants that Δm is
             measured against and that is the plain sum; either may be None.
         variant, seed: which run of the experiment.
@@ -53,9 +55,14 @@ class RunWriter:
         selection: the rule by which the checkpoint was chosen, in words.
         tuning_budget: what was tuned, with how many trials, in words.
         device: more about the hardware (device, accelerator, threads), added to what is found.
+        resume: go on in a folder that holds an unfinished run: ``run.json`` keeps its sessions, and the first records
+            that are logged take the place of those in ``metrics.jsonl``, so whoever resumes gives all that are
+            still true first, as `mtl.fit` does; until then the old ones stay.
 
     Raises:
-        ValueError: the folder is not empty, or not a folder.
+        ValueError: the folder is not empty, or not a folder; to resume: the run is done or runs still, or its
+            ``run.json`` is damaged.
+        OSError: no room or no permission; it names the file.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp()) / "equal--s0"
@@ -82,9 +89,11 @@ class RunWriter:
         selection: str,
         tuning_budget: str,
         device: Mapping[str, Any] | None = None,
+        resume: bool = False,
     ) -> None:
         self.folder = Path(folder)
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        before = sessions.unfinished(self.folder) if resume else {}
+        if self.folder.exists() and (not self.folder.is_dir() or (any(self.folder.iterdir()) and not resume)):
             raise ValueError(
                 f"the run folder {self.folder} is not empty; choose another (nothing was changed)"
             )
@@ -93,6 +102,8 @@ class RunWriter:
         self._start = time.monotonic()
         self._summary: dict[str, Any] | None = None
         self._metrics: TextIO | None = None
+        self._replaced = not before  # else the records of before stay until the first of now
+        self._open = False
         head, dirty = commit(Path.cwd())
         self._info: dict[str, Any] = {
             "schema": SCHEMA,
@@ -110,28 +121,34 @@ class RunWriter:
             "versions": versions(),
             "hardware": hardware() | dict(device or {}),
             "pid": os.getpid(),
-            "start": _now(),
+            "host": sessions.host(),
+            "start": before.get("start", sessions.now()),
+            "sessions": [*(sessions.earlier(before) if before else []), sessions.started(list(command))],
         }
 
     def __enter__(self) -> RunWriter:
-        self._write_info()
         text = yaml.safe_dump(self._config, sort_keys=False, allow_unicode=True, width=10_000)
         _write(self.folder / "config.yaml", text)
-        self._metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._write_info()  # second: a run that has it can be resumed
+        if self._replaced:
+            self._metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._metrics is not None:
-            self._metrics.close()
+            with suppress(OSError):  # a full disk has been told by log()
+                self._metrics.close()
         if kind is None and self._summary is not None:
             _write_json(self.folder / "summary.json", self._summary)
             self._info["status"] = "done"
         elif kind is None:
             self._info |= {"status": "failed", "error": "the run ended without a call of finish()"}
         elif issubclass(kind, KeyboardInterrupt):
-            self._info |= {"status": "interrupted", "error": "interrupted (Ctrl-C)"}
+            by = "SIGTERM" if getattr(error, "signal", None) == signal.SIGTERM else "Ctrl-C"
+            self._info |= {"status": "interrupted", "error": f"interrupted ({by})"}
         else:
             lines = str(error).splitlines() or [""]
             self._info |= {
@@ -139,18 +156,33 @@ class RunWriter:
                 "error": f"{kind.__name__}: {lines[0]}",
                 "traceback": "".join(traceback.format_exception(kind, error, trace)),
             }
-        self._info |= {"end": _now(), "wall_s": time.monotonic() - self._start}
+        session = self._info["sessions"][-1]
+        session |= {
+            "end": sessions.now(),
+            "status": self._info["status"],
+            "wall_s": time.monotonic() - self._start,
+        }
+        told = [s["wall_s"] for s in self._info["sessions"] if isinstance(s.get("wall_s"), int | float)]
+        self._info |= {"end": session["end"], "wall_s": sum(told)}  # a killed session did not tell
         self._write_info()
 
     def log(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Append records (step, epoch, split, task, metric, value) and flush them."""
-        if self._metrics is None:
+        if not self._open:
             raise ValueError("log() works inside `with RunWriter(...) as run:`")
+        lines = []
         for record in records:
             if set(record) != set(COLUMNS):
                 raise ValueError(f"a record has the fields {COLUMNS}, got {sorted(record)}")
-            self._metrics.write(json.dumps(_plain(record), allow_nan=False) + "\n")
-        self._metrics.flush()
+            lines.append(json.dumps(_plain(record), allow_nan=False) + "\n")
+        file = self.folder / "metrics.jsonl"
+        with _named(file):
+            if self._metrics is None:
+                _write(file, "".join(lines))
+                self._metrics = file.open("a", encoding="utf-8")
+                return
+            self._metrics.write("".join(lines))
+            self._metrics.flush()
 
     def dynamics(
         self, step: Any, tasks: Sequence[str], groups: Sequence[str] = (), **arrays: np.ndarray
@@ -310,10 +342,6 @@ def safe_name(name: str) -> str:
     return f"{clean or 'unnamed'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def _plain(value: Any) -> Any:
     """JSON has no NaN and no infinity: they become the words "nan", "inf", "-inf", which float() reads back."""
     if isinstance(value, Mapping):
@@ -333,15 +361,26 @@ def _write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 def _write(file: Path, text: str) -> None:
     """Write whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
+    with _named(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(file.name + ".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(file)
 
 
 def _write_npz(file: Path, **arrays: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(file.name + ".tmp")
-    with temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
-    temporary.replace(file)
+    with _named(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(file.name + ".tmp")
+        with temporary.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
+        temporary.replace(file)
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """A full disk does not say which file it was that did not fit."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {file}: {error.strerror or error}") from error

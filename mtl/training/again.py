@@ -19,6 +19,13 @@ def random_state(device: torch.device) -> RandomState:
     return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
+def set_random_state(drawn: RandomState, device: torch.device) -> None:
+    """Put the default generators back to what `random_state` gave."""
+    torch.set_rng_state(drawn[0])
+    if drawn[1] is not None:
+        torch.cuda.set_rng_state(drawn[1], device)
+
+
 @torch.no_grad()
 def losses_again(
     model: MultiTaskModel, parts: Sequence[Part], precision: Precision, drawn: RandomState
@@ -30,9 +37,7 @@ def losses_again(
     device, found = precision.device, dict[str, Tensor]()
     before = [buffer.clone() for buffer in model.buffers()]  # normalisation statistics move once a step
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.set_rng_state(drawn[0])
-        if drawn[1] is not None:
-            torch.cuda.set_rng_state(drawn[1], device)
+        set_random_state(drawn, device)
         for part in parts:
             losses = part.shared(model.losses(precision.forward(model, part.inputs), part.targets))
             add_up(found, losses)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 
 from mtl.data.task_data import TaskData
 from mtl.inputs import Inputs, each, tensors
@@ -38,7 +39,13 @@ def examples(inputs: Inputs) -> int:
 
 
 def batches(
-    data: Data, batch_size: int, order: torch.Generator | None = None, *, workers: int = 0, pin: bool = False
+    data: Data,
+    batch_size: int,
+    order: torch.Generator | None = None,
+    *,
+    skip: int = 0,
+    workers: int = 0,
+    pin: bool = False,
 ) -> Iterator[Batch]:
     """One pass over ``data``: (inputs [B, *S] or {name: [B, *S]}, {task: targets}).
 
@@ -48,6 +55,7 @@ def batches(
         batch_size: examples a batch; the last batch may be short.
         order: shuffles by this generator, which also seeds the workers (torch's, Python's and NumPy's random
             numbers in them); None keeps the order.
+        skip: leaves out so many batches at the start, which are not read, except by a DataLoader, which has to.
         workers: processes that read a Dataset; 0 reads it in this one.
         pin: page-locked memory, from which a GPU copies while it computes.
 
@@ -55,14 +63,14 @@ def batches(
         RuntimeError: a worker that was killed, as by a machine without memory left.
     """
     if isinstance(data, TaskData):
-        found = _in_memory(data, batch_size, order)
+        found = _in_memory(data, batch_size, order, skip)
     elif isinstance(data, DataLoader):
-        found = map(_checked, data)
+        found = map(_checked, islice(data, skip, None))
     else:
+        sampler = SequentialSampler(data) if order is None else RandomSampler(data, generator=order)  # type: ignore[arg-type]  # it has a length
         loader = DataLoader(
             data,
-            batch_size=batch_size,
-            shuffle=order is not None,
+            batch_sampler=_Later(sampler, batch_size, skip),
             generator=torch.Generator() if order is None else order,  # or it would draw from the caller's
             num_workers=workers,
             pin_memory=pin,
@@ -71,13 +79,15 @@ def batches(
     yield from found if not pin else map(_pinned, found)
 
 
-def _in_memory(data: TaskData, batch_size: int, order: torch.Generator | None) -> Iterator[Batch]:
+def _in_memory(data: TaskData, batch_size: int, order: torch.Generator | None, skip: int) -> Iterator[Batch]:
     if order is None:  # slices: no copy
-        parts: Iterator[Any] = (slice(a, a + batch_size) for a in range(0, len(data), batch_size))
+        parts: Iterator[Any] = (
+            slice(a, a + batch_size) for a in range(skip * batch_size, len(data), batch_size)
+        )
         for part in parts:
             yield each(itemgetter(part), data.inputs), {n: t[part] for n, t in data.targets.items()}
         return
-    for rows in torch.randperm(len(data), generator=order).split(batch_size):
+    for rows in torch.randperm(len(data), generator=order).split(batch_size)[skip:]:
         # two to four times faster than data.inputs[rows]
         yield (
             each(lambda x, at=rows: x.index_select(0, at.to(x.device)), data.inputs),  # type: ignore[misc]  # bound now
@@ -105,6 +115,20 @@ def _pinned(batch: Batch) -> Batch:
 
     inputs, targets = batch
     return each(pinned, inputs), {name: pinned(t) for name, t in targets.items()}
+
+
+class _Later(BatchSampler):
+    """The batches of a sampler without the first ``skip``."""
+
+    def __init__(self, sampler: Sampler[int], batch_size: int, skip: int) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+        self.skip = skip
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return islice(super().__iter__(), self.skip, None)
+
+    def __len__(self) -> int:
+        return max(0, super().__len__() - self.skip)
 
 
 def _checked(batch: Any) -> Batch:

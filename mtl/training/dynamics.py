@@ -78,6 +78,25 @@ class Dynamics:
             **columns,
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything measured, as plain containers and tensors."""
+        return {
+            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else list(value)
+            for name, value in self.arrays().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
+        self.step, self.tasks, self.groups = (
+            state["step"].tolist(),
+            list(state["tasks"]),
+            list(state["groups"]),
+        )
+        columns = {
+            name: value.numpy() for name, value in state.items() if name not in ("step", "tasks", "groups")
+        }
+        self._rows = [{name: column[n] for name, column in columns.items()} for n in range(len(self.step))]
+
 
 def _stack(values: list[Tensor], at: list[int], T: int) -> np.ndarray:
     return np.stack([_spread(value, at, T) for value in values]) if values else np.empty((0, T, T))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from mtl.balancing import Balancer
 from mtl.data.task_data import TaskData, check_targets
 from mtl.model import MultiTaskModel
+from mtl.training.asked import of_balancer, of_data, of_optimizer, plain
 from mtl.training.batches import Data, batch_count
 from mtl.training.compiled import compiled
 from mtl.training.loop import Augment, Loop
@@ -23,6 +25,7 @@ from mtl.training.optimisation import make_optimizer, make_schedule
 from mtl.training.precision import Precision
 from mtl.training.result import FitResult, Interrupted, Record
 from mtl.training.selection import Selection
+from mtl.training.state import check_keeps_state, restored
 from mtl.training.streams import seeded
 
 
@@ -46,6 +49,9 @@ def fit(
     observe: Callable[[MultiTaskModel, int], list[Record]] | None = None,
     log: Callable[[list[Record]], None] | None = None,
     checkpoints: Path | None = None,
+    resume: bool = False,
+    allow_change: Sequence[str] = (),
+    recovery_minutes: float | None = 10,
     channels_last: bool = True,
     precision: str = "fp32",
     clip: float | None = None,
@@ -73,8 +79,15 @@ def fit(
         dynamics_every: steps between measurements of the tasks' gradients (T extra backwards each); None: never.
         augment: ``(inputs, generator) -> inputs`` on whole training batches (a tensor, or {name: tensor}).
         observe: called at each validation with the model and the step; gives records of your own.
-        log: called with each list of new records as they come.
+        log: called with each list of new records as they come; in a resumed training first with those of before.
         checkpoints: a folder for ``best/`` and ``last/``, written at each validation.
+        resume: go on from ``checkpoints/last``, if it is there, as if nothing had happened: on a CPU the result is the
+            same bit for bit. A training that was finished gives its result at once.
+        allow_change: what a resumed training may do in another way than before, of ``steps``, ``batch_size``,
+            ``optimizer`` (with ``lr``, ``weight_decay``), ``schedule``, ``validate_every``, ``dynamics_every``,
+            ``augment``, ``data_workers``, ``train`` and ``validation`` (the data). Schedules are walked to the step
+            reached; with other training batches the epoch begins again.
+        recovery_minutes: ``last/`` is also written between validations, after so many minutes; None: never.
         channels_last: memory format of 4-D weights and images; about twice as fast on a CPU, the same numbers up
             to rounding. The model keeps the format.
         precision: ``"fp32"`` (the parameters' own), ``"bf16"`` or ``"fp16"``: the model's forward pass autocast,
@@ -99,8 +112,12 @@ def fit(
 
     Raises:
         ValueError: options out of range, or that this machine cannot do; labels that do not fit; a loss or a
-            gradient that is NaN or infinite: the message names the step, and of a loss the task.
-        Interrupted: on Ctrl-C; a KeyboardInterrupt with the result so far.
+            gradient that is NaN or infinite: the message names the step, and of a loss the task; a checkpoint that
+            is damaged or of another training.
+        TypeError: an optimizer or a schedule of your own whose state no checkpoint can hold.
+        OSError: a checkpoint that cannot be written; the one before is intact.
+        Interrupted: on Ctrl-C or SIGTERM, after the step (a validation is cut short) and with a checkpoint; a
+            KeyboardInterrupt with the result so far.
 
     >>> import mtl
     >>> data = mtl.dataset("diabetes")
@@ -121,9 +138,12 @@ def fit(
     for option, count in counts.items():
         if count is not None and count < 1:
             raise ValueError(f"fit: {option} must be >= 1, got {count}")
-    if isinstance(balancer, str):
-        balancer = Balancer(balancer, seed=seed)
-    _check_step(train, batch_size, balancer, clip, accumulate, data_workers)
+    if resume and checkpoints is None:
+        raise ValueError("fit: resume=True needs checkpoints=, the folder that holds last/")
+    if recovery_minutes is not None and recovery_minutes < 0:
+        raise ValueError(f"fit: recovery_minutes must be >= 0, got {recovery_minutes}")
+    balance = Balancer(balancer, seed=seed) if isinstance(balancer, str) else balancer
+    _check_step(train, batch_size, balance, clip, accumulate, data_workers)
     total = _total_steps(train, epochs, steps, batch_size)
     for name, split in (("train", train), ("validation", validation)):
         if isinstance(split, TaskData):
@@ -133,31 +153,58 @@ def fit(
     if channels_last:
         model.to(memory_format=torch.channels_last)  # 4-D weights only
     adapt = make_optimizer(optimizer, model, lr, weight_decay)
+    described = of_optimizer(adapt)  # a schedule changes its settings
+    each = validate_every or batch_count(train, batch_size)
+    planned = make_schedule(schedule, adapt, total)
+    asked = {
+        "steps": total,
+        "batch_size": batch_size,
+        "balancer": of_balancer(balance),
+        "optimizer": described,
+        "schedule": plain(schedule),
+        "select": selection.kind,
+        "validate_every": each,
+        "dynamics_every": dynamics_every,
+        "augment": plain(augment),
+        "channels_last": channels_last,
+        "precision": precision,
+        "clip": clip,
+        "accumulate": accumulate,
+        "compile": compile,
+        "data_workers": data_workers,
+        "seed": seed,
+        "tasks": [task.name for task in model.tasks],
+    }
+    if checkpoints is not None:
+        check_keeps_state(optimizer=adapt, schedule=planned)
+        asked |= {"train": of_data(train), "validation": of_data(validation)}
     loop = Loop(
         model=model,
         train=train,
         validation=validation,
-        balancer=balancer,
+        balancer=balance,
         optimizer=adapt,
-        schedule=make_schedule(schedule, adapt, total),
+        schedule=planned,
         selection=selection,
         result=FitResult(model, selection.rule, parameter_count(model)),
         meter=Meter(next(model.parameters()).device),
         steps=total,
         batch_size=batch_size,
-        validate_every=validate_every or batch_count(train, batch_size),
+        validate_every=each,
         # one task, or no shared parameter: nothing to compare
         dynamics_every=dynamics_every if len(model.tasks) > 1 and model.shared_parameters() else None,
         augment=augment,
         observe=observe,
         log=log,
         checkpoints=checkpoints,
+        recovery_minutes=recovery_minutes,
         channels_last=channels_last,
         precision=computed,
         clip=clip,
         accumulate=accumulate,
         data_workers=data_workers,
         seed=seed,
+        asked=asked,
     )
     hidden = None if progress is None else not progress
     with (
@@ -165,11 +212,15 @@ def fit(
         seeded(seed, "train"),
         tqdm(total=total, disable=hidden, unit="step", leave=False) as bar,
     ):
+        if resume and checkpoints is not None and restored(loop, checkpoints, allow_change):
+            bar.update(loop.result.steps)
+            if log is not None:
+                log(list(loop.result.records))
         try:
             loop.run(bar)
         except KeyboardInterrupt as interrupt:
             loop.result.interrupted = True
-            raise Interrupted(_finish(loop)) from interrupt
+            raise Interrupted(_finish(loop), loop.signals.last or signal.SIGINT) from interrupt
     return _finish(loop)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,18 @@ from mtl.balancing import Balancer
 from mtl.conflict import Gathering
 from mtl.inputs import channels_last
 from mtl.model import MultiTaskModel
-from mtl.training.again import losses_again, random_state
+from mtl.training.again import losses_again, random_state, set_random_state
 from mtl.training.batches import Batch, Data, batches, to_device
 from mtl.training.checkpoint import save_checkpoint
 from mtl.training.evaluate import evaluate
-from mtl.training.interrupts import interrupt_afterwards
+from mtl.training.interrupts import Signals, Stopped
 from mtl.training.meter import Meter
 from mtl.training.micro import Part, add_up, micro_batches
+from mtl.training.place import Place, walk
 from mtl.training.precision import Precision
 from mtl.training.result import FitResult, Record, rows
 from mtl.training.selection import Selection
+from mtl.training.state import state_of
 from mtl.training.streams import generator
 
 logger = logging.getLogger("mtl")
@@ -55,33 +59,39 @@ class Loop:
     observe: Callable[[MultiTaskModel, int], list[Record]] | None
     log: Callable[[list[Record]], None] | None
     checkpoints: Path | None
+    recovery_minutes: float | None
     channels_last: bool
     precision: Precision
     clip: float | None
     accumulate: int
     data_workers: int
     seed: int
+    asked: dict[str, Any]
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
         self.shake = generator(self.seed, "augment")
         self.best: dict[str, Tensor] | None = None
         self.window: dict[str, list[Tensor]] = {task.name: [] for task in self.model.tasks}
+        self.place: Place | None = None  # in the data, after the last step done
+        self.validated = 0  # the step of the last validation
+        self.saved_at = time.monotonic()
+        self.signals = Signals()
 
     def run(self, bar: tqdm[Any]) -> None:
-        """All steps, with a validation every ``validate_every`` steps and after the last."""
+        """All steps that are left, with a validation every ``validate_every`` steps and after the last."""
         self.model.train()
-        for step, (epoch, batch) in enumerate(self._stream(), start=1):
-            with self.meter.step():
-                self.step(step, batch)
-            self.result.steps = step
-            bar.update()
-            if step % self.validate_every == 0 or step == self.steps:
-                scores = self.validate(step, epoch)
-                if bar.disable:
-                    logger.info("step %d of %d: %s", step, self.steps, _in_words(scores))
-            if step == self.steps:
-                return
+        with self.signals.holding():
+            self._pause(bar)  # a validation that was due when a resumed run was stopped
+            left = self.steps - self.result.steps
+            for place, batch in islice(self._stream(), left):
+                step = self.result.steps + 1
+                with self.meter.step():
+                    self.step(step, batch)
+                self.place, self.result.steps = place, step
+                bar.update()
+                self._pause(bar)
+            self.signals.obey()
 
     def step(self, step: int, batch: Batch) -> None:
         """One forward (one a micro-batch), the balancer's backward, one update, unless fp16 gradients overflowed."""
@@ -129,35 +139,65 @@ class Loop:
     def validate(self, step: int, epoch: int) -> dict[str, dict[str, float]]:
         """Scores, records, checkpoints and the selection after ``step``."""
         train = {name: {"loss": float(torch.stack(w).mean())} for name, w in self.window.items() if w}
+        scores, own = self._look(step)
         self.window = {name: [] for name in self.window}
-        scores = {} if self.validation is None else evaluate(self.model, self.validation)
-        records = [*rows(train, step, epoch, "train"), *rows(scores, step, epoch, "validation")]
-        if self.observe is not None:
-            records += self.observe(self.model, step)
+        records = [*rows(train, step, epoch, "train"), *rows(scores, step, epoch, "validation"), *own]
         self.result.records.extend(records)
         if self.log is not None:
             self.log(records)
-        with interrupt_afterwards():  # or the best weights here and those on disk could be of different steps
-            improves = self.selection.improves(scores)
-            if improves:
-                self.best, self.result.best_step = copy.deepcopy(self.model.state_dict()), step
-            if self.checkpoints is not None:
-                for kind in ["last"] + ["best"] * improves:
-                    save_checkpoint(self.checkpoints / kind, self.model, self.optimizer, step)
+        self.validated = step
+        improves = self.selection.improves(scores)
+        if improves:
+            self.best, self.result.best_step = copy.deepcopy(self.model.state_dict()), step
+        self.save("last", *["best"] * improves)
         return scores
 
-    def _stream(self) -> Iterator[tuple[int, Batch]]:
-        """Batches without end, each with its epoch (1-based)."""
-        order, pin = generator(self.seed, "order"), self.device.type == "cuda"
-        epoch = 0
+    def save(self, *kinds: str) -> None:
+        """Checkpoints of the last step done; ``last`` first, from which `restored` can mend ``best``."""
+        self.saved_at = time.monotonic()
+        if self.checkpoints is not None:
+            state = state_of(self)
+            for kind in kinds:
+                save_checkpoint(self.checkpoints / kind, self.model, state)
+
+    def _look(self, step: int) -> tuple[dict[str, dict[str, float]], list[Record]]:
+        """Validation scores, and what the observer sees; where a signal cuts this short, as if nothing had begun."""
         while True:
-            epoch += 1
-            empty = True
-            for batch in batches(self.train, self.batch_size, order, workers=self.data_workers, pin=pin):
-                empty = False
-                yield epoch, batch
-            if empty:
-                raise ValueError("the training data gives no batch")
+            drawn = random_state(self.device)
+            try:
+                with self.signals.at_once():
+                    scores = {} if self.validation is None else evaluate(self.model, self.validation)
+                    return scores, self.observe(self.model, step) if self.observe is not None else []
+            except Stopped:
+                set_random_state(drawn, self.device)
+                self._stop()
+
+    def _stop(self) -> None:
+        """Obey a signal, with a checkpoint first."""
+        self.save("last")
+        self.signals.obey()
+
+    def _pause(self, bar: tqdm[Any]) -> None:
+        """Between two steps: a signal, the validation that is due, or a checkpoint in good time."""
+        if self.signals.held is not None:
+            self._stop()
+        step, late = self.result.steps, time.monotonic() - self.saved_at
+        if step > self.validated and (step % self.validate_every == 0 or step == self.steps):
+            assert self.place is not None
+            scores = self.validate(step, self.place.epoch)
+            if bar.disable:
+                logger.info("step %d of %d: %s", step, self.steps, _in_words(scores))
+        elif step and self.recovery_minutes is not None and late >= 60 * self.recovery_minutes:
+            self.save("last")
+
+    def _stream(self) -> Iterator[tuple[Place, Batch]]:
+        """Batches without end, each with the place after it."""
+        order, pin = generator(self.seed, "order"), self.device.type == "cuda"
+
+        def one_pass(skip: int) -> Iterator[Batch]:
+            return batches(self.train, self.batch_size, order, skip=skip, workers=self.data_workers, pin=pin)
+
+        return walk(one_pass, self.train, order, after=self.place)
 
 
 def _in_words(scores: dict[str, dict[str, float]]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,6 +35,7 @@ class Meter:
         self.device = device
         self._seconds: list[float] = []
         self.energy = Energy(device)
+        self._peak_before = 0.0  # of the sessions before, where a run is resumed
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif _CLEAR.exists():
@@ -70,6 +73,22 @@ class Meter:
 
     def peak_memory_mib(self) -> float:
         """Peak memory in MiB, as the class says."""
+        return max(self._peak_before, self._peak_now())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seconds of each step, the peak, the energy."""
+        return {
+            "seconds": torch.tensor(self._seconds, dtype=torch.float64),
+            "peak_memory_mib": self.peak_memory_mib(),
+            "energy_j": self.energy.joules,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
+        self._seconds, self._peak_before = state["seconds"].tolist(), float(state["peak_memory_mib"])
+        self.energy.joules += state["energy_j"]
+
+    def _peak_now(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**20
         if _STATUS.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
@@ -51,7 +52,7 @@ class FitResult:
         train_s, step_s: seconds in training steps (validation is not in it), and the median step's.
         peak_memory_mib: see `mtl.training.meter.Meter`.
         energy_j: joules of the training steps; NaN where no counter can be read, see `mtl.training.energy.Energy`.
-        interrupted: True where Ctrl-C ended it early.
+        interrupted: True where Ctrl-C or SIGTERM ended it early.
     """
 
     model: MultiTaskModel
@@ -70,8 +71,13 @@ class FitResult:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during `mtl.fit`; ``result`` is the run so far, its model with the best weights so far."""
+    """Ctrl-C or SIGTERM during `mtl.fit`.
 
-    def __init__(self, result: FitResult) -> None:
+    Attributes:
+        result: the run so far, its model with the best weights so far.
+        signal: which of the two it was.
+    """
+
+    def __init__(self, result: FitResult, number: signal.Signals = signal.SIGINT) -> None:
         super().__init__(f"training interrupted after {result.steps} steps")
-        self.result = result
+        self.result, self.signal = result, number

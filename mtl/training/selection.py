@@ -44,25 +44,25 @@ class Selection:
                 f"select='metric' needs tasks that share their primary metric and its unit, got "
                 f"{sorted(primary)}; use select='loss'"
             )
-        self._kind = rule
+        self.kind = rule
         self._metric = tasks[0].metrics[0]
         self._tasks = tuple(task.name for task in tasks)
-        self._best = -math.inf
+        self.best = -math.inf  # the selected value so far, higher is better
         self.rule = RULES[rule].format(metric=self._metric.name)
 
     def improves(self, scores: dict[str, dict[str, float]]) -> bool:
         """True where these validation scores {task: {metric: value}} are the best so far."""
-        if self._kind == "last":
+        if self.kind == "last":
             return True
         there = [scores[task] for task in self._tasks if task in scores]
         if not there:
             raise ValueError("the validation data has no label for any task")
-        if self._kind == "loss":
+        if self.kind == "loss":
             value = -math.fsum(score["loss"] for score in there)
         else:
             sign = 1 if self._metric.higher_is_better else -1
             value = sign * math.fsum(score[self._metric.name] for score in there) / len(there)
-        if value > self._best:
-            self._best = value
+        if value > self.best:
+            self.best = value
             return True
         return False

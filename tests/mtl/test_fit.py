@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import mtl
-from mtl.training.interrupts import interrupt_afterwards
+from mtl.training.interrupts import Signals
 from mtl.training.selection import Selection
 
 TASKS = (mtl.Classification("sign", classes=2), mtl.Regression("sum"))
@@ -249,21 +249,39 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_waits_for_the_checkpoint() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_it_suits(number: signal.Signals) -> None:
     """One that fell between the best weights in memory and their file left the two of different steps."""
     done = []
+    signals, before = Signals(), signal.getsignal(number)
 
     def work() -> None:
-        with interrupt_afterwards():
-            os.kill(os.getpid(), signal.SIGINT)
+        with signals.holding():
+            os.kill(os.getpid(), number)
             time.sleep(0.05)
             done.append("written")
+            signals.obey()
 
-    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         work()
     assert done == ["written"]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_handler_of_before_is_asked() -> None:
+    """Someone who deals with the signal himself (a cluster's launcher) keeps the run."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    try:
+        signals = Signals()
+        with signals.holding():
+            signal.raise_signal(signal.SIGTERM)
+            assert not seen
+            signals.obey()
+        assert seen == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.usefixtures("interruptible")
