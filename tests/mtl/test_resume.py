@@ -51,16 +51,19 @@ def crash(folder: Path, step: int, balancer: str = "equal", **changes: Any) -> N
         fit(folder, balancer, augment=cut_at(step, fail), **changes)
 
 
+@pytest.mark.parametrize("how", PRECISIONS, ids=str)
 @pytest.mark.parametrize("balancer", mtl.BALANCERS)
-def test_every_balancer_goes_on_as_if_nothing_had_happened(balancer: str, tmp_path: Path) -> None:
+def test_every_balancer_goes_on_as_if_nothing_had_happened(
+    balancer: str, how: dict[str, Any], tmp_path: Path
+) -> None:
     """Ended by an error in the second epoch, by Ctrl-C in the third: neither is at the end of an epoch."""
-    whole_run = contents(fit(None, balancer))
-    crash(tmp_path, 10, balancer)
+    whole_run = contents(fit(None, balancer, **how))
+    crash(tmp_path, 10, balancer, **how)
     assert load_state(tmp_path / "last")["step"] == 7
     with pytest.raises(mtl.Interrupted):
-        fit(tmp_path, balancer, augment=cut_at(11, lambda: signal.raise_signal(signal.SIGINT)))
+        fit(tmp_path, balancer, augment=cut_at(11, lambda: signal.raise_signal(signal.SIGINT)), **how)
     assert load_state(tmp_path / "last")["step"] == 18
-    result = fit(tmp_path, balancer)
+    result = fit(tmp_path, balancer, **how)
     assert same(contents(result), whole_run)
     assert len(result.records) == len(
         {(r["step"], r["split"], r["task"], r["metric"]) for r in result.records}
