@@ -3,7 +3,7 @@
 Two questions, on the article's CNN and MultiMNIST. Which share of its time does training wait for data: in memory,
 and as a Dataset that is read row by row, with workers and without? And what does a step of `mtl.fit` cost against a
 loop written by hand, with the same balancer, optimizer and schedule? Both sides take turns in one process; medians of
-the rounds, and of each round's ratio. With ``--precisions``, also a step in each precision.
+the rounds, and of each round's ratio. ``--parts precisions`` times a step in each precision.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ def by_hand(
     return call
 
 
-def waiting(data: mtl.Splits, steps: int, batch_size: int, device: torch.device) -> None:
+def waiting(data: mtl.Splits, names: list[str], steps: int, batch_size: int, device: torch.device) -> None:
     """The share of a training's time outside its steps: all waiting for data, and what little else there is."""
     print(f"\nwaiting for data, share of {steps} steps of {batch_size} (everything outside the steps)")
     rows = Rows(data.train)
     sources: dict[str, tuple[Any, int]] = {
         "in memory": (data.train, 0), "row by row": (rows, 0), "row by row, 1 worker": (rows, 1),
     }  # fmt: skip
-    for name in ("equal", "upgrad"):
+    for name in names:
         for source, (train, workers) in sources.items():
             model, start = new_model(data, device), time.perf_counter()
             result = mtl.fit(
@@ -96,10 +96,12 @@ def waiting(data: mtl.Splits, steps: int, batch_size: int, device: torch.device)
             print(f"{name:10} {source:22} {1 - result.train_s / wall:7.1%}")
 
 
-def overhead(data: mtl.Splits, steps: int, batch_size: int, rounds: int, device: torch.device) -> None:
+def overhead(
+    data: mtl.Splits, names: list[str], steps: int, batch_size: int, rounds: int, device: torch.device
+) -> None:
     print(f"\na step of mtl.fit against a loop by hand, medians of {rounds} rounds of {steps} steps")
     print(f"{'':26} {'ms':>8} {'ratio':>7} {'CPU ms':>8} {'ratio':>7}")
-    for name in ("equal", "upgrad"):
+    for name in names:
         times = each_round(
             {
                 "by hand": by_hand(data, name, steps, batch_size, device),
@@ -112,14 +114,17 @@ def overhead(data: mtl.Splits, steps: int, batch_size: int, rounds: int, device:
         report(name, times, "by hand", steps)
 
 
-def precisions(data: mtl.Splits, steps: int, batch_size: int, rounds: int, device: torch.device) -> None:
+def precisions(
+    data: mtl.Splits, names: list[str], steps: int, batch_size: int, rounds: int, device: torch.device
+) -> None:
     print(f"\na step in each precision, medians of {rounds} rounds of {steps} steps")
     print(f"{'':26} {'ms':>8} {'ratio':>7} {'CPU ms':>8} {'ratio':>7}")
-    calls = {
-        precision: by_fit(data, "equal", steps, batch_size, device, precision=precision)
-        for precision in ("fp32", "bf16", "fp16")
-    }
-    report("equal", each_round(calls, rounds, device), "fp32", steps)
+    for name in names:
+        calls = {
+            precision: by_fit(data, name, steps, batch_size, device, precision=precision)
+            for precision in ("fp32", "bf16", "fp16")
+        }
+        report(name, each_round(calls, rounds, device), "fp32", steps)
 
 
 def report(name: str, times: dict[str, list[tuple[float, float]]], base: str, steps: int) -> None:
@@ -134,22 +139,25 @@ def report(name: str, times: dict[str, list[tuple[float, float]]], base: str, st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--balancers", nargs="*", default=["equal", "upgrad"])
     parser.add_argument("--steps", type=int, default=50, help="of a training in one round")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--train", type=int, default=20_000, help="training pairs")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precisions", action="store_true", help="a step in fp32, bf16 and fp16 too")
+    parser.add_argument("--parts", nargs="*", default=["waiting", "overhead"],
+                        choices=["waiting", "overhead", "precisions"])  # fmt: skip
     options = parser.parse_args()
     device = torch.device(options.device)
     gpu = torch.cuda.get_device_name() if device.type == "cuda" else ""
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores" if hasattr(os, "getloadavg") else ""
     print(f"{platform.machine()} {gpu}, {torch.get_num_threads()} threads, torch {torch.__version__}, {load}")
     data = mtl.dataset("multimnist", train=options.train)
-    waiting(data, options.steps, options.batch_size, device)
-    overhead(data, options.steps, options.batch_size, options.rounds, device)
-    if options.precisions:
-        precisions(data, max(1, options.steps // 10), options.batch_size, options.rounds, device)
+    if "waiting" in options.parts:
+        waiting(data, options.balancers, options.steps, options.batch_size, device)
+    for part, measure in (("overhead", overhead), ("precisions", precisions)):
+        if part in options.parts:
+            measure(data, options.balancers, options.steps, options.batch_size, options.rounds, device)
 
 
 if __name__ == "__main__":
