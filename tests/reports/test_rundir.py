@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+from contextlib import suppress
 from math import inf, isnan, nan
 from pathlib import Path
 
@@ -10,13 +12,14 @@ import pytest
 
 from recipes.config import load_yaml
 from recipes.multimnist import Options
-from reports import RunWriter, read_run, read_runs
+from reports import RunWriter, read_run, read_runs, sessions
 from tests.reports.make import rows, write_run
 
 
-def writer(folder: Path) -> RunWriter:
+def writer(folder: Path, resume: bool = False) -> RunWriter:
     return RunWriter(
         folder,
+        resume=resume,
         experiment={"name": "toy", "question": "?", "baseline": None, "reference": None},
         variant="equal",
         seed=3,
@@ -103,6 +106,87 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not empty"):
         writer(tmp_path / "precious.txt")
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def record(step: int, value: float) -> dict[str, object]:
+    return {"step": step, "epoch": 1, "split": "train", "task": "a", "metric": "loss", "value": value}
+
+
+def interrupted(folder: Path) -> None:
+    """A session that logged steps 1 to 3 and was killed in a line."""
+    run = writer(folder)
+    with suppress(KeyboardInterrupt), run:
+        run.log([record(step, step) for step in (1, 2, 3)])
+        raise KeyboardInterrupt
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "ep')
+
+
+def test_a_resumed_run_doubles_nothing(tmp_path: Path) -> None:
+    """The records of before stay until those that are still true come, and then only these are there."""
+    folder = tmp_path / "run"
+    interrupted(folder)
+    start = read_run(folder).info["start"]
+    with writer(folder, resume=True) as run:
+        assert list(read_run(folder).metrics["step"]) == [1, 2, 3]
+        run.log([record(step, step) for step in (1, 2)])
+        assert list(read_run(folder).metrics["step"]) == [1, 2]
+        run.log([record(3, 3.5)])
+        run.finish({})
+    again = read_run(folder)
+    assert list(again.metrics["value"]) == [1.0, 2.0, 3.5]
+    assert not again.problems
+    assert again.info["start"] == start
+    assert [session["status"] for session in again.info["sessions"]] == ["interrupted", "done"]
+    assert again.info["wall_s"] == pytest.approx(sum(session["wall_s"] for session in again.info["sessions"]))
+
+
+def test_what_cannot_be_resumed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with writer(folder, resume=True) as run:  # a run that was never started
+        run.finish({})
+    with pytest.raises(ValueError, match=f"the run in {folder} is done"):
+        writer(folder, resume=True)
+    info = json.loads((folder / "run.json").read_text())
+    since = sessions.now()
+    running = {
+        "status": "running",
+        "pid": os.getppid(),
+        "sessions": [{"start": since}],
+        "host": sessions.host(),
+    }
+    for status, alive in (
+        (running, True),
+        ({**running, "pid": 2**22 + 1}, False),  # more than Linux gives
+        ({**running, "host": "elsewhere"}, False),
+        (
+            {**running, "sessions": [{"start": "2001-01-01T00:00:00+00:00"}]},
+            False,
+        ),  # the number was given anew
+    ):
+        assert sessions.is_alive({**info, **status}) is alive
+    (folder / "run.json").write_text(json.dumps({**info, **running}))
+    with pytest.raises(ValueError, match=f"is still running, as process {os.getppid()}"):
+        writer(folder, resume=True)
+    (folder / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run.json is damaged .* remove the folder"):
+        writer(folder, resume=True)
+
+
+def test_a_full_disk_names_the_file_and_keeps_the_rest(tmp_path: Path) -> None:
+    interrupted(tmp_path / "run")
+    before = {file: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (10, limit[1])
+    )  # fails a write in the middle, as a full disk does
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*run/config.yaml: File too large"):
+            writer(tmp_path / "run", resume=True).__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    for file, content in before.items():
+        assert file.read_bytes() == content
 
 
 def test_numbers_that_json_lacks_survive(tmp_path: Path) -> None:
