@@ -1,22 +1,26 @@
-"""``python -m recipes``: list the recipes, or run one with its options."""
+"""``python -m recipes``: list the recipes, run one with its options, or one of the commands around them."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
-from typing import Any
 
 from recipes import RECIPES
-from recipes.config import UsageError, dump_yaml, load_yaml, nearest
+from recipes.command_line import interruptible, parse, refuse_name_clash
+from recipes.config import UsageError, dump_yaml, nearest
 
 USAGE = """usage: python -m recipes RECIPE [options]    (python -m recipes RECIPE --help lists them)
+       python -m recipes sweep RECIPE --space FILE --objective max:METRIC [options]
+       python -m recipes doctor
 
 Each recipe trains its variants with every seed and writes run directories and report.html to --out.
 """
+COMMANDS: dict[str, str] = {
+    "sweep": "recipes.sweep",
+    "slurm": "recipes.slurm",
+    "doctor": "recipes.doctor",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,75 +43,24 @@ def _main(arguments: list[str]) -> int:
             print(f"  {name:18} {question}")
         return 0
     name, rest = arguments[0], arguments[1:]
-    if name not in RECIPES:
-        raise UsageError(f"no recipe '{name}'; {nearest(name, RECIPES)}")
+    if name not in RECIPES and name not in COMMANDS:
+        raise UsageError(f"no recipe '{name}'; {nearest(name, [*RECIPES, *COMMANDS])}")
+    if name in COMMANDS:
+        return int(import_module(COMMANDS[name]).main(rest))
     refuse_name_clash()
+    if "--slurm" in rest:
+        from recipes.slurm import submit
+
+        return submit([name, *rest])
     options, print_config = parse(name, rest)
     if print_config:
         print(dump_yaml(options), end="")
         return 0
-    from recipes.runner import interrupt_once, run_recipe
+    from recipes.runner import run_recipe
 
-    # one thread pool a run: set before torch is imported, in this process and its children
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    command = ["python", "-m", "recipes", name, *rest]
-    before = signal.signal(signal.SIGINT, interrupt_once)
-    try:
+    with interruptible():
+        command = ["python", "-m", "recipes", name, *rest]
         return run_recipe(name, options, command=command, say=lambda line: print(line, flush=True))
-    finally:
-        if signal.getsignal(signal.SIGINT) is interrupt_once:  # else this process was interrupted, and ends
-            signal.signal(signal.SIGINT, before)
-
-
-def parse(name: str, arguments: list[str]) -> tuple[Any, bool]:
-    """The recipe's options: defaults, then each ``--config FILE`` in turn, then flags; and whether to print them."""
-    import tyro
-
-    kind = import_module(f"recipes.{name}").Options
-    default, print_config, rest = kind(), False, []
-    words = iter(arguments)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if flag == "--config":
-            file = value if equals else next(words, "")
-            if not file:
-                raise UsageError("--config needs a file")
-            default = load_yaml(Path(file), kind, default)
-        elif word == "--print-config":
-            print_config = True
-        else:
-            rest.append(word)
-    try:
-        options = tyro.cli(
-            kind,
-            args=rest,
-            default=default,
-            prog=f"python -m recipes {name}",
-            description=(
-                f"{kind.__doc__}\n\nAlso: --config FILE reads options from YAML (flags win over it); "
-                "--print-config prints the resolved options as such a file and ends."
-            ),
-        )
-    except SystemExit as end:  # tyro has printed its message or the help
-        raise SystemExit(0 if not end.code else 2) from None
-    return options, print_config
-
-
-def refuse_name_clash() -> None:
-    """Other distributions ship packages of these names (an old torchtune has `recipes`); say so in one line."""
-    from importlib.metadata import packages_distributions
-    from importlib.util import find_spec
-
-    root = Path(__file__).resolve().parent.parent
-    for package in ("mtl", "explain", "reports", "recipes"):
-        spec = find_spec(package)
-        if spec is None or spec.origin is None or Path(spec.origin).resolve().parent.parent != root:
-            owners = packages_distributions().get(package, [])
-            raise UsageError(
-                f"the package '{package}' that Python finds is not Candelabra's "
-                f"({'it belongs to ' + ', '.join(owners) if owners else 'it is a folder on the path'}); "
-                "use a fresh virtual environment, or another working directory"
-            )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -53,6 +53,7 @@ class RunWriter:
         selection: the rule by which the checkpoint was chosen, in words.
         tuning_budget: what was tuned, with how many trials, in words.
         device: more about the hardware (device, accelerator, threads), added to what is found.
+        listener: gets the records of each `log`, after they are on the disk.
 
     Raises:
         ValueError: the folder is not empty, or not a folder.
@@ -82,6 +83,7 @@ class RunWriter:
         selection: str,
         tuning_budget: str,
         device: Mapping[str, Any] | None = None,
+        listener: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
     ) -> None:
         self.folder = Path(folder)
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
@@ -93,6 +95,7 @@ class RunWriter:
         self._start = time.monotonic()
         self._summary: dict[str, Any] | None = None
         self._metrics: TextIO | None = None
+        self._listener = listener
         head, dirty = commit(Path.cwd())
         self._info: dict[str, Any] = {
             "schema": SCHEMA,
@@ -146,11 +149,14 @@ class RunWriter:
         """Append records (step, epoch, split, task, metric, value) and flush them."""
         if self._metrics is None:
             raise ValueError("log() works inside `with RunWriter(...) as run:`")
-        for record in records:
+        rows = list(records)
+        for record in rows:
             if set(record) != set(COLUMNS):
                 raise ValueError(f"a record has the fields {COLUMNS}, got {sorted(record)}")
             self._metrics.write(json.dumps(_plain(record), allow_nan=False) + "\n")
         self._metrics.flush()
+        if self._listener is not None:
+            self._listener(rows)
 
     def dynamics(
         self, step: Any, tasks: Sequence[str], groups: Sequence[str] = (), **arrays: np.ndarray
