@@ -29,9 +29,6 @@ class Objective:
         """The cost that it names, if it does."""
         return self.metric.removeprefix("cost.") if self.metric.startswith("cost.") else None
 
-    def better(self, left: float, right: float) -> bool:
-        return left > right if self.maximise else left < right
-
 
 def parse_objective(text: str) -> Objective:
     """An objective from its text.

@@ -6,6 +6,7 @@ A sink that fails, or whose package is not there, is named in one warning and le
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,6 +73,8 @@ class MLflow:
     def start(self, config: Mapping[str, Any]) -> None:
         from mlflow import MlflowClient
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it makes
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         with _alone(self._store / ".mlflow.lock"):  # making the tables twice at a time would break them
             self._client = MlflowClient(tracking_uri=f"sqlite:///{self._store / 'mlflow.db'}")
             found = self._client.get_experiment_by_name(self._experiment)
@@ -129,7 +132,7 @@ class WandB:
             self._run.log({"at_step": step, **values})
 
     def artifact(self, path: Path) -> None:
-        self._run.save(str(path), base_path=str(path.parent), policy="now")
+        shutil.copy(path, self._run.dir)  # what lies there belongs to the run, and is synced with it
 
     def close(self, status: str) -> None:
         self._run.finish(exit_code=0 if status == "done" else 1)

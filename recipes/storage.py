@@ -37,7 +37,10 @@ def connect(url: str) -> Any:
                 f"--storage must be FILE.journal or a database URL (sqlite:///FILE), got '{url}'"
             )
         file = Path(url)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"the storage {url} cannot be reached: {error.strerror}") from error
         backend = JournalFileBackend(str(file))
         _mend(file, backend)
         return JournalStorage(backend)
