@@ -19,7 +19,9 @@ from recipes.sweep import JOURNAL, Plan, describe
 from recipes.trials import Queue, Slot, agree
 from recipes.workers import Job, Pool, Running, Say, cores
 
-POLL_S = 0.5  # between looks at the storage and at the running trials' scores
+POLL_S = 0.5  # between looks at the storage
+PRUNE_S = 0.2  # between looks at the running trials' scores, where there is a pruner
+OWN = ("sweep.", "slurm")  # what may lie in a new output folder: the journal, this mark, the logs of Slurm
 RECOVER_S = 2.0  # between looks for trials whose worker is gone
 
 
@@ -109,7 +111,7 @@ def run_stage(stage: Stage, pulse: Pulse, workers: int, say: Say) -> None:
                     looked = time.monotonic()
                     if not pool.running and not stage.open():
                         return
-                for run in pool.ended(POLL_S):
+                for run in pool.ended(PRUNE_S if stage.prune else POLL_S):
                     _settle(stage, run, say)
                     looked = float("-inf")
                 if stage.prune:
@@ -319,7 +321,7 @@ def _check_folder(plan: Plan) -> None:
             raise UsageError(f"{mark} cannot be read: {error}; choose another --out") from error
         agree(theirs, plan.settings(), str(plan.out))
         return
-    if not plan.out.is_dir() or any(not file.name.startswith("sweep.") for file in plan.out.iterdir()):
+    if not plan.out.is_dir() or any(not file.name.startswith(OWN) for file in plan.out.iterdir()):
         refuse_non_empty(plan.out)
     temporary = mark.with_name(f"{mark.name}.{time.time_ns()}")
     temporary.write_text(json.dumps(plan.settings(), indent=1) + "\n", encoding="utf-8")

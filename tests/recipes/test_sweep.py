@@ -131,8 +131,8 @@ def test_another_setting_on_the_same_storage_is_refused(
 def test_kills_lose_nothing(tmp_path: Path) -> None:
     """SIGKILL to a command, to the process of a trial, and SIGTERM to a command; a later command ends the sweep."""
     out = tmp_path / "out"
-    line = [*TOY, *LOOK, *space(tmp_path), "--trials", "3", "--fresh-seeds", "1", "--workers", "1"]
-    line += ["--steps", "400", "--sampler", "random", "--out", str(out)]
+    line = [*TOY, *LOOK, *space(tmp_path), "--trials", "2", "--fresh-seeds", "1", "--workers", "1"]
+    line += ["--steps", "150", "--sampler", "random", "--out", str(out)]
 
     def pid_of_a_new_run(seen: set[int]) -> int:
         deadline = time.monotonic() + 120
@@ -163,18 +163,18 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
     printed, _ = third.communicate(timeout=240)
     assert third.returncode == 0, printed
     rows = [row for row in table(out) if row["stage"] == "search"]
-    assert Counter(row["variant"] for row in rows) == {"equal": 3, "pcgrad": 3}
+    assert Counter(row["variant"] for row in rows) == {"equal": 2, "pcgrad": 2}
     assert {row["state"] for row in rows} == {"done"}
     assert max(int(row["attempts"]) for row in rows) > 1
     fresh = {row["lr"] for row in rows if row["variant"] == "equal"}
-    assert len(fresh) == 3
+    assert len(fresh) == 2
     statuses = Counter(run.status for run in reports.read_runs(out / "trials"))
-    assert statuses["done"] == 6
+    assert statuses["done"] == 4
 
 
 @pytest.mark.slow
 def test_a_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
-    """Of six learning rates the one that barely moves comes last (seed 3 of the sampler) and is ended early."""
+    """Of six learning rates the one that barely moves comes last (seed 19 of the sampler) and is ended early."""
     out = tmp_path / "out"
     rates = "lr: {choices: [0.1, 0.12, 0.14, 0.16, 0.2, 1e-7]}\n"
     line = [
@@ -183,11 +183,11 @@ def test_a_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
         "--variants",
         "full_batch",
         "--steps",
-        "4000",
+        "2000",
         *space(tmp_path, rates),
     ]
     line += ["--objective", "min:loss", "--sampler", "grid", "--pruner", "median", "--workers", "1"]
-    assert main([*line, "--sampler-seed", "3", "--fresh-seeds", "1", "--out", str(out)]) == 0
+    assert main([*line, "--sampler-seed", "19", "--fresh-seeds", "1", "--out", str(out)]) == 0
     rows = {row["lr"]: row for row in table(out) if row["stage"] == "search"}
     assert len(rows) == 6
     assert {row["state"] for lr, row in rows.items() if lr != "1e-07"} == {"done"}
