@@ -102,10 +102,10 @@ def check(options: RunOptions) -> None:
     """What only the libraries can judge: the device, and the names of attribution methods."""
     import torch
 
-    import explain
-
     empty_is_all = not getattr(type(options), "methods", True)  # by the recipe's own default
     if hasattr(options, "methods") and (options.methods or not empty_is_all):
+        import explain
+
         chosen("methods", options.methods, explain.METHODS)
     try:
         torch.empty(0, device=options.device)

@@ -158,7 +158,11 @@ def _recover(stage: Stage, pulse: Pulse, say: Say) -> None:
     """Take over the trials of workers that are gone."""
     beats = pulse.beats()
     for name, queue in stage.queues.items():
-        taken = queue.recover(lambda worker: pulse.gone(worker, beats), lambda trial: _rescued(stage, trial))
+        taken = queue.recover(
+            lambda worker: pulse.gone(worker, beats),
+            lambda trial: _rescued(stage, trial),
+            lambda trial: _read(stage.out / trial.user_attrs.get("folder", "none")) is not None,
+        )
         for line in taken:
             say(f"{name}, {line}")
 

@@ -16,18 +16,25 @@ from recipes.config import UsageError
 BEAT_S = 10.0  # a worker's sign of life, written to the storage
 
 
+def need_optuna() -> None:
+    """Raise UsageError where Optuna is not installed."""
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise UsageError("sweeps need Optuna: pip install 'candelabra[sweep]'") from error
+
+
 def connect(url: str) -> Any:
     """An Optuna storage: of a journal file (``FILE.journal``), or of a database URL that SQLAlchemy knows.
 
     Raises:
         UsageError: no Optuna, or a storage that cannot be reached.
     """
-    try:
-        import optuna
-        from optuna.storages import JournalStorage, RDBStorage
-        from optuna.storages.journal import JournalFileBackend
-    except ImportError as error:
-        raise UsageError("sweeps need Optuna: pip install 'candelabra[sweep]'") from error
+    need_optuna()
+    import optuna
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with reachable(url):
         if "://" in url:

@@ -93,13 +93,17 @@ class Queue:
         return ended
 
     def recover(
-        self, gone: Callable[[str], bool], rescue: Callable[[Any], Sequence[float] | None]
+        self,
+        gone: Callable[[str], bool],
+        rescue: Callable[[Any], Sequence[float] | None],
+        begun: Callable[[Any], bool] = lambda _: True,
     ) -> list[str]:
         """Take over the trials of workers that are gone; one line for each.
 
         Args:
             gone: whether a worker works no more.
             rescue: the values of a trial whose run was done before it could be told, or None.
+            begun: whether a trial's run had begun, and may itself be what took down the worker.
         """
         lines = []
         for trial in self.now():
@@ -110,9 +114,8 @@ class Queue:
             if values is not None:
                 ended, what = self.tell(trial.number, "COMPLETE", values), "its run was done, and counts"
             else:
-                ended = self._end(
-                    trial.number, "FAIL", None, {"why": "worker gone", "lost": True, "killed": True}
-                )
+                notes = {"why": "worker gone", "lost": True, "killed": begun(trial)}
+                ended = self._end(trial.number, "FAIL", None, notes)
                 what = "it is enqueued again"
             if ended:
                 lines.append(f"trial {trial.number}: its worker is gone; {what}")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 Say = Callable[[str], None]
+START_ATTEMPTS = 3
 GRACE_S = 30  # what an interrupted run gets to write its last files
 
 
@@ -88,8 +89,14 @@ class Pool:
 
     def start(self, job: Job) -> Running:
         """Start a run; at once, however many are running."""
-        process = self._context.Process(target=_work, args=(job,))
-        process.start()
+        for attempt in range(START_ATTEMPTS):
+            process = self._context.Process(target=_work, args=(job,))
+            try:
+                process.start()
+                break
+            except (EOFError, ConnectionError):  # the server was killed; the next attempt starts another
+                if attempt == START_ATTEMPTS - 1:
+                    raise
         run = Running(job, process)
         self.running.append(run)
         return run
@@ -186,11 +193,15 @@ def _work(job: Job) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ctrl-C for this run when its parent is gone: one that was killed by force cannot end its runs itself."""
-    parent = multiprocessing.parent_process()
+    """Ctrl-C for this run when its parent is gone: one that was killed by force cannot end its runs itself.
+
+    The same when the server that forked it is gone: then the parent believes that this run has ended.
+    """
+    parent, server = multiprocessing.parent_process(), os.getppid()
     if parent is None:
         return
-    wait([parent.sentinel])
+    while not wait([parent.sentinel], timeout=1) and os.getppid() == server:
+        pass
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(GRACE_S)
     os._exit(1)

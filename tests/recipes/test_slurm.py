@@ -37,13 +37,15 @@ def test_the_runs_of_a_recipe_are_shared_by_the_tasks(
 
 
 @pytest.mark.slow
-def test_the_tasks_of_a_sweep_join_one_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_of_a_sweep_does_the_whole_sweep_alone_if_it_must(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("optuna")
     monkeypatch.chdir(ROOT)
     (tmp_path / "space.yaml").write_text("lr: {low: 0.01, high: 1.0, log: true}\n")
     out = tmp_path / "out"
     line = ["sweep", *TOY[:-1], "--space", str(tmp_path / "space.yaml"), "--objective", "min:distance@train"]
-    assert main([*line, "--trials", "3", "--fresh-seeds", "1", *LOCAL, "--out", str(out)]) == 0
+    assert main([*line, "--trials", "3", "--fresh-seeds", "1", *LOCAL[:-1], "1", "--out", str(out)]) == 0
     assert len(reports.read_runs(out / "trials")) == 3
     assert len(reports.read_runs(out / "reruns")) == 1
     assert (out / "best.yaml").is_file()
