@@ -8,6 +8,7 @@ RECIPES: dict[str, str] = {
     "vqa": "which answers need the image, which the question, and which pixels and words does each use?",
     "balancers": "which way of balancing is worth its cost, against a tuned plain sum?",
     "balancers_toy": "from where does each way of balancing two losses reach their Pareto set?",
+    "automation": "does a search of hyperparameters, heads and branch points beat the defaults, and what mattered?",
     "attributions": "which attribution methods may be trusted on these models, by which measure?",
 }
 

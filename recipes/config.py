@@ -20,6 +20,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 
+from recipes.sinks import SINKS
+
 C = TypeVar("C")
 
 
@@ -35,11 +37,15 @@ class RunOptions:
     """Runs at a time, each in its own process; 0: one a core."""
     device: str = "cpu"
     """Where to train: cpu, cuda, cuda:1, mps."""
+    sinks: tuple[str, ...] = ()
+    """Where records go beside metrics.jsonl: tensorboard, mlflow, wandb; each is an extra."""
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise UsageError(f"seeds must be one or more different numbers >= 0, got {list(self.seeds)}")
         at_least(self, 0, "workers")
+        if self.sinks:
+            chosen("sinks", self.sinks, SINKS)
 
 
 class UsageError(Exception):
@@ -53,22 +59,10 @@ def load_yaml(file: Path, options: type[C], default: C | None = None) -> C:
         UsageError: no such file, broken YAML, an unknown key (with the nearest valid one), or a value of
             another type than the option's.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read the config {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not UTF-8 text") from error
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    node, values = read_mapping(file)
     base = options() if default is None else default
     if node is None:
         return base
-    if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
-        raise UsageError(f"{file} must hold `option: value` lines, got a {type(values).__name__}")
     hints = typing.get_type_hints(options)
     seen: set[str] = set()
     for key_node, _ in node.value:
@@ -78,7 +72,7 @@ def load_yaml(file: Path, options: type[C], default: C | None = None) -> C:
         if key in seen:
             raise UsageError(f"{where}: option '{key}' is given twice")
         seen.add(key)
-        values[key] = _convert(values[key], hints[key], f"{where}: {key}")
+        values[key] = convert(values[key], hints[key], f"{where}: {key}")
     return dataclasses.replace(base, **values)  # type: ignore[type-var]  # a dataclass
 
 
@@ -95,8 +89,32 @@ def from_plain(values: Any, options: type[C], where: str) -> C:
     if unknown:
         raise UsageError(f"{where}: no option '{unknown[0]}'; {nearest(unknown[0], hints)}")
     return options(
-        **{name: _convert(value, hints[name], f"{where}: {name}") for name, value in values.items()}
+        **{name: convert(value, hints[name], f"{where}: {name}") for name, value in values.items()}
     )
+
+
+def read_mapping(file: Path) -> tuple[yaml.MappingNode | None, dict[str, Any]]:
+    """A YAML file that holds a mapping: its node, which knows the lines, and its values; None and {} where empty.
+
+    Raises:
+        UsageError: no such file, not UTF-8, broken YAML, or something else than a mapping.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    if node is None:
+        return None, {}
+    if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
+        raise UsageError(f"{file} must hold `option: value` lines, got a {type(values).__name__}")
+    return node, values
 
 
 def dump_yaml(config: Any) -> str:
@@ -151,13 +169,13 @@ for _kind in (_Loader, _Dumper):
     )
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
+def convert(value: Any, hint: Any, where: str) -> Any:
     """``value`` as the option's type, or a UsageError that says what was expected."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _convert(value, next(a for a in arguments if a is not type(None)), where)
+        return convert(value, next(a for a in arguments if a is not type(None)), where)
     if origin is Literal:
         if value not in arguments:
             raise UsageError(f"{where}: '{value}' is not valid; {nearest(str(value), map(str, arguments))}")
@@ -165,7 +183,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list):
             raise UsageError(f"{where} must be a list, got {type(value).__name__}")
-        return tuple(_convert(item, arguments[0], where) for item in value)
+        return tuple(convert(item, arguments[0], where) for item in value)
     if hint is float and type(value) is int:
         return float(value)
     if hint is Path and type(value) is str:

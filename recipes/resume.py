@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,8 +36,8 @@ def main(arguments: list[str]) -> int:
         return 0
     folder, allowed, flags = _split(arguments)
     jobs, out = _unfinished(folder, allowed, flags, ("python", "-m", "recipes", "resume", *arguments))
-    from recipes.__main__ import refuse_name_clash
-    from recipes.runner import check, run_jobs, write_report
+    from recipes.command_line import refuse_name_clash
+    from recipes.runner import build_report, check, run_jobs
     from recipes.signals import interruptible
 
     def say(line: str) -> None:
@@ -48,9 +47,8 @@ def main(arguments: list[str]) -> int:
     if not jobs:
         say(f"nothing to resume in {folder}: every run is done")
         if not (out / "report.html").exists():
-            write_report(out, say)
+            build_report(out, say)
         return 0
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     check(jobs[0].options)
     with interruptible():
         return run_jobs(jobs, jobs[0].options.workers, out, say)
@@ -101,7 +99,7 @@ def _of_experiment(
     options = _options(recipe, asked, allowed, flags)
     variants = import_module(f"recipes.{recipe}").variants(options)
     runs = {(v, s): folder / f"{v}--s{s}" for s in options.seeds for v in variants}
-    left = [(key, run) for key, run in runs.items() if _status(run) != "done"]
+    left = [(key, run) for key, run in runs.items() if status_of(run) != "done"]
     if left and options != asked:
         save_experiment(folder, recipe, options, command)
     return [_job(recipe, options, *key, run, allowed, command) for key, run in left]
@@ -112,7 +110,7 @@ def _of_runs(
 ) -> Iterator[Job]:
     """Each from its own ``config.yaml`` and ``run.json``."""
     for folder in folders:
-        if _status(folder) == "done":
+        if status_of(folder) == "done":
             continue
         info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         try:
@@ -146,9 +144,9 @@ def _options(
     recipe: str, asked: Any, allowed: tuple[str, ...], flags: list[str], fixed: tuple[str, ...] = ()
 ) -> Any:
     """The options of before with the flags; what differs must be allowed."""
-    from recipes.__main__ import parse
+    from recipes.command_line import parse
 
-    options = parse(recipe, flags, start=asked, prog="resume RUN")[0] if flags else asked
+    options = parse(recipe, flags, start=asked, program="resume RUN")[0] if flags else asked
     before, now = plain_options(asked), plain_options(options)
     for name in allowed:
         if name not in now:
@@ -163,7 +161,7 @@ def _options(
     return options
 
 
-def _status(folder: Path) -> str:
+def status_of(folder: Path) -> str:
     """``done``, or another word for a run that is to be resumed.
 
     Raises:

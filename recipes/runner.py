@@ -1,45 +1,21 @@
-"""Variants times seeds of a recipe, each run in its own process, then the report.
-
-The run directory is the only channel between a run and this file: what a run wrote is what happened.
-"""
+"""Variants times seeds of a recipe, each run in its own process, then the report."""
 
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recipes.config import RunOptions, UsageError, chosen, plain
 from recipes.experiment import save_experiment
-from recipes.signals import end_with_parent, exit_status, shielded
-
-Say = Callable[[str], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One run: a recipe's variant with one seed, written to ``folder``."""
-
-    recipe: str
-    options: Any  # the recipe's own Options
-    variant: str
-    seed: int
-    folder: Path
-    threads: int
-    command: tuple[str, ...]
-    resume: bool = False
-    """Go on in a folder with an unfinished run."""
-    allow_change: tuple[str, ...] = ()
-    """What `mtl.fit` may do in another way than before."""
+from recipes.signals import exit_status
+from recipes.sinks import Sinks
+from recipes.workers import Job as Job
+from recipes.workers import Say, cores, run_all
 
 
 def run_recipe(
@@ -59,16 +35,25 @@ def run_recipe(
     Raises:
         UsageError: a non-empty output folder, or options that do not fit together.
     """
-    variants = import_module(f"recipes.{name}").variants(options)
+    jobs = jobs_of(name, options, command)
     check(options)
     refuse_non_empty(options.out)
     save_experiment(options.out, name, options, command)
-    jobs = [
-        Job(name, options, variant, seed, options.out / f"{variant}--s{seed}", 1, tuple(command))
+    return run_jobs(jobs, options.workers, options.out, say)
+
+
+def jobs_of(name: str, options: RunOptions, command: Sequence[str]) -> list[Job]:
+    """A job for each variant and seed, with all threads.
+
+    Raises:
+        UsageError: variants that the recipe does not have.
+    """
+    variants = import_module(f"recipes.{name}").variants(options)
+    return [
+        Job(name, options, variant, seed, options.out / f"{variant}--s{seed}", cores(), tuple(command))
         for seed in options.seeds
         for variant in variants
     ]
-    return run_jobs(jobs, options.workers, options.out, say)
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, out: Path, say: Say) -> int:
@@ -85,20 +70,30 @@ def run_jobs(jobs: Sequence[Job], workers: int, out: Path, say: Say) -> int:
     )
     say(f"{len(jobs)} runs ({whole}{workers} at a time)")
     try:
-        status = _run_all(jobs, workers, say)
+        status = run_all(jobs, workers, say)
     except KeyboardInterrupt as interrupt:
         say("interrupted: the finished runs are kept")
         status = exit_status(interrupt)
-    write_report(out, say)
+    build_report(out, say)
     return status
 
 
-def write_report(out: Path, say: Say) -> None:
-    """``report.html`` of all runs in ``out``."""
+def build_report(out: Path, say: Say) -> None:
+    """Write ``report.html`` over the runs in ``out``; where several do so, the last has seen all of them."""
     import reports
 
+    def seen() -> list[str]:
+        return [run.status for run in reports.read_runs(out)]
+
+    page, temporary = out / "report.html", out / f".report-{os.getpid()}.html"
     try:
-        say(f"report: {reports.build(out, out=out / 'report.html')}")
+        while True:
+            before = seen()
+            reports.build(out, temporary)
+            temporary.replace(page)
+            if seen() == before:
+                break
+        say(f"report: {page}")
     except ValueError as error:  # nothing was written before Ctrl-C
         say(f"no report: {error}")
 
@@ -117,19 +112,14 @@ def refuse_non_empty(folder: Path) -> None:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def check(options: RunOptions) -> None:
     """What only the libraries can judge: the device, and the names of attribution methods."""
     import torch
 
-    import explain
-
     empty_is_all = not getattr(type(options), "methods", True)  # by the recipe's own default
     if hasattr(options, "methods") and (options.methods or not empty_is_all):
+        import explain
+
         chosen("methods", options.methods, explain.METHODS)
     try:
         torch.empty(0, device=options.device)
@@ -154,7 +144,8 @@ def run_directory(
 
     recipe = import_module(f"recipes.{job.recipe}")
     config = {f.name: plain(getattr(job.options, f.name)) for f in dataclasses.fields(job.options)}
-    with reports.RunWriter(
+    sinks = Sinks(job.options.sinks, job.folder, job.recipe, config)
+    writer = reports.RunWriter(
         job.folder,
         experiment={
             "name": job.recipe,
@@ -162,17 +153,19 @@ def run_directory(
             "baseline": recipe.BASELINE,
             "reference": recipe.REFERENCE,
         },
-        variant=job.variant,
+        variant=job.label or job.variant,
         seed=job.seed,
         tasks=[describe(task, extra_metrics) for task in data.tasks],
         config={**config, "seeds": [job.seed], "variants": [job.variant]},
         command=list(job.command),
         data={data.name: f"sha256:{data.fingerprint()}"},
         selection=selection,
-        tuning_budget=recipe.TUNING,
+        tuning_budget=job.tuning or recipe.TUNING,
         device=_device(job),
         resume=job.resume,
-    ) as run:
+        listener=sinks.log,
+    )
+    with sinks, writer as run:  # the writer ends first: then the sinks take its last files
         yield run
 
 
@@ -226,73 +219,3 @@ def describe(task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = ()) -> 
             for name, unit, better, diagnostic in [*metrics, *((*m, True) for m in shown_only)]
         ],
     }
-
-
-def _run_all(jobs: Sequence[Job], workers: int, say: Say) -> int:
-    """Keep ``workers`` processes busy until the jobs are done; 1 where one failed."""
-    context: Any = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
-    if sys.platform != "win32":
-        # the server imports torch once; each run is then a fork of it, with a memory peak of its own
-        context.set_forkserver_preload(["torch", "mtl", "explain", "reports"])
-    waiting, running, failed, done = list(jobs), dict[BaseProcess, tuple[Job, float]](), 0, 0
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                process = context.Process(target=_work, args=(waiting[0],))
-                with shielded():  # the first one starts the server, too
-                    process.start()
-                running[process] = (waiting.pop(0), time.monotonic())
-            wait([process.sentinel for process in running])
-            for process in [p for p in running if not p.is_alive()]:
-                job, start = running.pop(process)
-                done += 1
-                failed += process.exitcode != 0
-                outcome = "done" if process.exitcode == 0 else _failure(job, process.exitcode)
-                seconds = time.monotonic() - start
-                say(f"[{done}/{len(jobs)}] {job.variant}, seed {job.seed}: {outcome}, {seconds:.0f} s")
-    except KeyboardInterrupt as interrupt:
-        for process in running:
-            if process.pid is not None and process.is_alive():
-                os.kill(process.pid, exit_status(interrupt) - 128)
-        for process in running:
-            process.join(timeout=30)
-            process.kill()
-        raise
-    return int(failed > 0)
-
-
-def _failure(job: Job, exitcode: int | None) -> str:
-    """Why a run ended early, as its own directory tells it."""
-    import reports
-
-    try:
-        error = reports.read_run(job.folder).info.get("error")
-    except ValueError:
-        error = None
-    return f"FAILED: {error or f'the process ended with status {exitcode}'}"
-
-
-def _work(job: Job) -> None:
-    """The inside of a run's process."""
-    end_with_parent()
-    import torch
-
-    torch.set_num_threads(job.threads)
-    try:
-        import_module(f"recipes.{job.recipe}").train(job)
-    except KeyboardInterrupt as interrupt:
-        sys.exit(exit_status(interrupt))
-    except Exception as error:  # the run directory holds the whole traceback; the runner shows its last line
-        if not _told(job.folder):
-            sys.stderr.write(f"{job.variant}, seed {job.seed}: {error}\n")
-        sys.exit(1)
-
-
-def _told(folder: Path) -> bool:
-    """Whether the run directory says that the run failed."""
-    import reports
-
-    try:
-        return reports.read_run(folder).status == "failed"
-    except ValueError:  # it failed before there was one
-        return False

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 GRACE_S = 30.0  # for a worker without a parent to write its checkpoint
@@ -39,6 +40,8 @@ def exit_status(interrupt: KeyboardInterrupt) -> int:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """`interrupt_once` inside; afterwards the handlers are as before, unless the process was interrupted and ends."""
+    # one thread pool a run: set before torch is imported, in this process and its children
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     before = {number: signal.signal(number, interrupt_once) for number in ENDING}
     try:
         yield
@@ -68,18 +71,20 @@ def shielded() -> Iterator[None]:
 def end_with_parent() -> None:
     """For the start of a worker: Ctrl-C and SIGTERM end it in order, and so does the end of its parent.
 
-    A worker that has not ended 30 seconds after its parent is ended at once.
+    So does the end of the server that forked it, for the parent then believes that the worker has ended. A worker that
+    has not ended 30 seconds later is ended at once.
     """
     for number in ENDING:
         signal.signal(number, interrupt_once)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    parent = multiprocessing.parent_process()
+    parent, server = multiprocessing.parent_process(), os.getppid()
     if parent is None:
         return
 
     def watch() -> None:
-        parent.join()
+        while not wait([parent.sentinel], timeout=1) and os.getppid() == server:
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
         if not ended.wait(GRACE_S):
             os._exit(128 + signal.SIGTERM)

@@ -18,7 +18,7 @@ import re
 import signal
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +58,7 @@ class RunWriter:
         resume: go on in a folder that holds an unfinished run: ``run.json`` keeps its sessions, and the first records
             that are logged take the place of those in ``metrics.jsonl``, so whoever resumes gives all that are
             still true first, as `mtl.fit` does; until then the old ones stay.
+        listener: gets the records of each `log`, after they are on the disk.
 
     Raises:
         ValueError: the folder is not empty, or not a folder; to resume: the run is done or runs still, or its
@@ -90,6 +91,7 @@ class RunWriter:
         tuning_budget: str,
         device: Mapping[str, Any] | None = None,
         resume: bool = False,
+        listener: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
     ) -> None:
         self.folder = Path(folder)
         before = sessions.unfinished(self.folder) if resume else {}
@@ -104,6 +106,7 @@ class RunWriter:
         self._metrics: TextIO | None = None
         self._replaced = not before  # else the records of before stay until the first of now
         self._open = False
+        self._listener = listener
         head, dirty = commit(Path.cwd())
         self._info: dict[str, Any] = {
             "schema": SCHEMA,
@@ -170,8 +173,8 @@ class RunWriter:
         """Append records (step, epoch, split, task, metric, value) and flush them."""
         if not self._open:
             raise ValueError("log() works inside `with RunWriter(...) as run:`")
-        lines = []
-        for record in records:
+        rows, lines = list(records), []
+        for record in rows:
             if set(record) != set(COLUMNS):
                 raise ValueError(f"a record has the fields {COLUMNS}, got {sorted(record)}")
             lines.append(json.dumps(_plain(record), allow_nan=False) + "\n")
@@ -180,9 +183,11 @@ class RunWriter:
             if self._metrics is None:
                 _write(file, "".join(lines))
                 self._metrics = file.open("a", encoding="utf-8")
-                return
-            self._metrics.write("".join(lines))
-            self._metrics.flush()
+            else:
+                self._metrics.write("".join(lines))
+                self._metrics.flush()
+        if self._listener is not None:
+            self._listener(rows)
 
     def dynamics(
         self, step: Any, tasks: Sequence[str], groups: Sequence[str] = (), **arrays: np.ndarray

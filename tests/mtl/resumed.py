@@ -15,7 +15,11 @@ import mtl
 TASKS = (mtl.Classification("sign", classes=2), mtl.Regression("sum"), mtl.Regression("size"))
 ROWS, BATCH, EPOCHS = 100, 16, 4  # 7 batches an epoch, the last of 4 rows
 STEPS = EPOCHS * 7
-PRECISIONS: tuple[dict[str, Any], ...] = ({}, {"precision": "bf16"}, {"precision": "fp16"})  # options of mtl.fit that must resume bit for bit
+PRECISIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"precision": "bf16"},
+    {"precision": "fp16"},
+)  # options of mtl.fit that must resume bit for bit
 
 
 def table(rows: int, seed: int) -> mtl.TaskData:

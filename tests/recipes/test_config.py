@@ -104,7 +104,7 @@ def test_flags_win_over_files_and_files_over_defaults(
     ("words", "message"),
     [
         (["multimnst"], "no recipe 'multimnst'; did you mean 'multimnist'"),
-        (["multimnist", "--config", "no-such.yaml"], "cannot read the config no-such.yaml"),
+        (["multimnist", "--config", "no-such.yaml"], "cannot read no-such.yaml"),
         (["multimnist", "--config"], "--config needs a file"),
         (["multimnist", "--variants", "upgrd"], "variants: no 'upgrd' there; did you mean 'upgrad'"),
         (["multimnist", "--methods", "grad"], "methods: no 'grad' there; did you mean"),

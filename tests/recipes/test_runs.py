@@ -137,5 +137,5 @@ def test_a_killed_run_is_named_and_the_others_finish(tmp_path: Path) -> None:
     os.kill(pid, signal.SIGKILL)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "seed 0: FAILED: the process ended with status -9" in printed
+    assert "seed 0: FAILED: the process was killed by signal 9" in printed
     assert "seed 1: done" in printed
