@@ -1,0 +1,73 @@
+"""Real processes over gloo: one function in each, its results back."""
+
+import io
+import multiprocessing
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def together(function: Callable[..., Any], world: int, *arguments: Any) -> list[Any]:
+    """``function(*arguments)`` in ``world`` processes that form a group; what each gave, by rank."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "mtl"])  # imported once for all tests
+    with tempfile.TemporaryDirectory() as folder:
+        pipes = [context.Pipe(duplex=False) for _ in range(world)]
+        processes = [
+            context.Process(
+                target=_inside,
+                args=(function, rank, world, f"{folder}/meet", pipes[rank][1], arguments),
+                daemon=True,
+            )
+            for rank in range(world)
+        ]
+        for process in processes:
+            process.start()
+        for _, sending in pipes:
+            sending.close()
+        try:
+            found = [_received(receiving) for receiving, _ in pipes]
+        finally:
+            for process in processes:
+                process.join(timeout=10)
+                process.kill()
+    failed = {rank: trace for rank, (good, trace) in enumerate(found) if not good}
+    assert not failed, "\n".join(f"rank {rank}: {trace}" for rank, trace in failed.items())
+    return [value for _, value in found]
+
+
+def _received(pipe: Any) -> tuple[bool, Any]:
+    try:
+        return torch.load(io.BytesIO(pipe.recv_bytes())) if pipe.poll(110) else (False, "no answer in time")
+    except EOFError:
+        return False, "ended without a word"
+
+
+def _inside(
+    function: Callable[..., Any], rank: int, world: int, meeting: str, pipe: Any, arguments: tuple[Any, ...]
+) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    try:
+        dist.init_process_group(
+            "gloo",
+            init_method=Path(meeting).as_uri(),
+            rank=rank,
+            world_size=world,
+            timeout=timedelta(seconds=60),
+        )
+        value = function(*arguments)
+        dist.destroy_process_group()
+        answer: tuple[bool, Any] = (True, value)
+    except BaseException:
+        answer = (False, traceback.format_exc())
+    sent = io.BytesIO()
+    torch.save(answer, sent)  # tensors in a pipe of their own would need their process to live on
+    pipe.send_bytes(sent.getvalue())
