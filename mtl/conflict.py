@@ -9,8 +9,11 @@ from torch import Tensor
 
 from mtl.balancing.engine import Step
 from mtl.balancing.gramian import cosines, gramian, norms
+from mtl.balancing.joined import batch_losses
 from mtl.balancing.last import Balanced
 from mtl.balancing.rows import Rows
+from mtl.balancing.shards import Shards
+from mtl.distributed.ranks import ranks
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Conflict:
 def measure_conflict(losses: Mapping[str, Tensor], model: Balanced) -> Conflict:
     """The tasks' gradients of the shared parameters, compared; the graph is kept, ``.grad`` is untouched.
 
-    Cost: T backward passes through the trunk, and T copies of its gradient.
+    Cost: T backward passes through the trunk, and T copies of its gradient. Of the joined batch, where several
+    processes train together.
 
     >>> import mtl, torch
     >>> model = mtl.MultiTaskModel(mtl.backbone("cnn", image_size=8), [mtl.Regression("a"), mtl.Regression("b")])
@@ -61,12 +65,13 @@ def measure_conflict(losses: Mapping[str, Tensor], model: Balanced) -> Conflict:
     >>> list(measure_conflict(losses, model).groups)
     ['convolutions', 'linear']
     """
-    names = [task.name for task in model.tasks if task.name in losses]
+    together, names = ranks(), tuple(task.name for task in model.tasks)
+    joint = batch_losses(losses, names, together)
     shared = model.shared_parameters()
     own = {id(p) for p in shared}
     heads = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
-    step = Step([losses[name] for name in names], shared, heads, Rows(), keep=True)
-    rows = step.rows(columns=shared)
+    shards = Shards(together)
+    rows = Step(joint.parts, shared, heads, Rows(), keep=True, shards=shards).rows(columns=shared)
     place = {id(p): i for i, p in enumerate(shared)}
     starts = [0]
     for parameter in shared:
@@ -74,11 +79,12 @@ def measure_conflict(losses: Mapping[str, Tensor], model: Balanced) -> Conflict:
     groups = {}
     for child, module in getattr(model, "backbone", model).named_children():  # type: ignore[union-attr]
         columns = [
-            slice(starts[i], starts[i + 1])
+            slice(*shards.own_starts(starts[i : i + 2]))
             for p in module.parameters()
             if (i := place.get(id(p))) is not None
         ]
         if columns:
-            groups[child] = Agreement(sum(gramian(rows[:, part]).cpu() for part in columns))  # type: ignore[arg-type]
-    whole = Agreement(gramian(rows).cpu())
-    return Conflict(tuple(names), whole, groups if len(groups) > 1 else {})
+            found = sum(gramian(rows[:, part]).cpu() for part in columns)
+            groups[child] = Agreement(shards.total(found))  # type: ignore[arg-type]  # a tensor: there are columns
+    whole = Agreement(shards.total(gramian(rows).cpu()))
+    return Conflict(joint.tasks, whole, groups if len(groups) > 1 else {})

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recipes.config import RunOptions, UsageError, chosen, plain
+from recipes.ranks import Silent, is_first, local_processes, run_together, under_torchrun
 
 Say = Callable[[str], None]
 
@@ -57,8 +58,12 @@ def run_recipe(
     recipe = import_module(f"recipes.{name}")
     variants = recipe.variants(options)
     _check(options)
-    refuse_non_empty(options.out)
-    workers = min(options.workers or cores(), len(variants) * len(options.seeds))
+    together = under_torchrun()
+    if together:
+        workers, say = local_processes(), say if is_first() else lambda _: None
+    else:
+        refuse_non_empty(options.out)
+        workers = min(options.workers or cores(), len(variants) * len(options.seeds))
     jobs = [
         Job(
             name,
@@ -72,12 +77,18 @@ def run_recipe(
         for seed in options.seeds
         for variant in variants
     ]
-    say(f"{len(jobs)} runs ({len(variants)} variants x {len(options.seeds)} seeds), {workers} at a time")
+    at_a_time = "each by all processes" if together else f"{workers} at a time"
+    say(f"{len(jobs)} runs ({len(variants)} variants x {len(options.seeds)} seeds), {at_a_time}")
     try:
-        status = _run_all(jobs, workers, say)
+        if together:
+            status = run_together(jobs, lambda: refuse_non_empty(options.out), say)
+        else:
+            status = _run_all(jobs, workers, say)
     except KeyboardInterrupt:
         say("interrupted: the finished runs are kept")
         status = 130
+    if not is_first():
+        return status
     import reports
 
     try:
@@ -134,6 +145,9 @@ def run_directory(
         selection: the rule by which the checkpoint is chosen, in words.
         extra_metrics: (name, unit, higher is better) of what the recipe logs beyond the tasks' own metrics.
     """
+    if not is_first():
+        yield Silent()
+        return
     import reports
 
     recipe = import_module(f"recipes.{job.recipe}")
@@ -165,7 +179,8 @@ def _device(job: Job) -> dict[str, Any]:
 
     device = torch.device(job.options.device)
     name = {"accelerator": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
-    return {"device": str(device), "threads": job.threads, **name}
+    processes = {"processes": int(os.environ["WORLD_SIZE"])} if under_torchrun() else {}
+    return {"device": str(device), "threads": job.threads, **processes, **name}
 
 
 class Number(NamedTuple):

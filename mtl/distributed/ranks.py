@@ -19,6 +19,7 @@ class Ranks:
         rank: of this process, 0 is the first.
         world: how many there are.
         sent_bytes: what this process sent, the mean over all: worked out from the sizes, for a ring of processes.
+        store: torch's store of keys and values that all see, where `mtl.distributed.start` opened it; else None.
 
     >>> ranks() is None     # this process is alone
     True
@@ -27,6 +28,7 @@ class Ranks:
     rank: int
     world: int
     sent_bytes: float = 0.0
+    store: Any = None
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, the same to the bit on each; ``tensor`` may be written to.

@@ -43,8 +43,12 @@ class SharedSampler:
         return len(self.batches)
 
 
-def shared_loader(loader: DataLoader[Any], together: Ranks) -> Iterator[Any]:
+def shared_loader(loader: DataLoader[Any]) -> Iterator[Any]:
     """The batches of ``loader`` in its own order, of each this process's rows alone (the others are never loaded)."""
+    together = ranks()
+    if together is None:
+        yield from loader
+        return
     sizes: list[int] = []  # of the batches drawn so far; workers draw ahead
     sampler = SharedSampler(loader.batch_sampler, together, sizes)
     own: DataLoader[Any] = DataLoader(
@@ -61,8 +65,8 @@ def shared_loader(loader: DataLoader[Any], together: Ranks) -> Iterator[Any]:
         yield batch if sizes[number] else _map(lambda x: x[:0], batch)
 
 
-def check_loader(loader: DataLoader[Any]) -> None:
-    """Refuse a DataLoader of the user's that gives every process the same examples."""
+def open_pass(loader: DataLoader[Any]) -> None:
+    """Refuse a DataLoader of the user's that gives every process the same; let a DistributedSampler shuffle anew."""
     plain = (
         type(loader.batch_sampler).__module__ == type(loader.sampler).__module__ == "torch.utils.data.sampler"
     )
@@ -71,10 +75,6 @@ def check_loader(loader: DataLoader[Any]) -> None:
             "this DataLoader gives every process the same examples: give it "
             "sampler=torch.utils.data.DistributedSampler(dataset), or give mtl.fit the Dataset itself"
         )
-
-
-def next_epoch(loader: DataLoader[Any]) -> None:
-    """Let a DistributedSampler shuffle anew in the next pass."""
     if isinstance(loader.sampler, DistributedSampler):
         loader.sampler.set_epoch(loader.sampler.epoch + 1)
 

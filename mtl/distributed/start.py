@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import torch
@@ -38,8 +39,7 @@ def start(*, timeout_s: float = 600.0) -> Iterator[Ranks | None]:
     if not dist.is_available():
         raise RuntimeError("this build of torch has no torch.distributed, so it cannot run several processes")
     store = _open(timeout_s)
-    together = ranks()
-    assert together is not None
+    together = replace(ranks() or Ranks(0, 1), store=store)
     try:
         yield together
     except BaseException as error:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mtl.data.task_data import TaskData
+from mtl.distributed.share import open_pass, share, shared_loader
 from mtl.inputs import Inputs, each
 
 Batch = tuple[Inputs, Mapping[str, Tensor]]
@@ -34,21 +35,23 @@ def batches(data: Data, batch_size: int, order: torch.Generator | None = None) -
     Args:
         data: `TaskData` (indexed in memory), a map-style Dataset of such pairs, or a DataLoader of such batches,
             which keeps its own batch size and order.
-        batch_size: examples a batch; the last batch may be short.
+        batch_size: examples a batch; the last batch may be short. Of several processes each gets its share of the
+            batch, which may be empty; a DataLoader must give each process its own.
         order: shuffles by this generator; None keeps the order.
     """
     if isinstance(data, TaskData):
         rows = torch.arange(len(data)) if order is None else torch.randperm(len(data), generator=order)
-        for part in rows.split(batch_size):
+        for part in map(share, rows.split(batch_size)):
             if order is None:  # a slice: no copy
-                part = slice(int(part[0]), int(part[-1]) + 1)
+                part = slice(int(part[0]), int(part[-1]) + 1) if len(part) else slice(0)
             inputs = each(itemgetter(part), data.inputs)
             yield inputs, {name: target[part] for name, target in data.targets.items()}
     elif isinstance(data, DataLoader):
+        open_pass(data)
         yield from map(_checked, data)
     else:
         loader = DataLoader(data, batch_size=batch_size, shuffle=order is not None, generator=order)
-        yield from map(_checked, loader)
+        yield from map(_checked, shared_loader(loader))
 
 
 def _checked(batch: Any) -> Batch:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtl.balancing import Balancer
 from mtl.conflict import measure_conflict
+from mtl.distributed.losses import joined_values
 from mtl.model import MultiTaskModel
 
 
@@ -35,6 +36,7 @@ class Dynamics:
         """Compare the tasks' gradients, then let the balancer do this step's backward, unchanged by it."""
         conflict = measure_conflict(losses, model)
         balancer.backward(losses, model)
+        values = joined_values(losses)
         self.tasks = [task.name for task in model.tasks]
         self.groups = list(conflict.groups)
         T, at = len(self.tasks), [self.tasks.index(name) for name in conflict.tasks]
@@ -42,7 +44,7 @@ class Dynamics:
         self.step.append(step)
         self._rows.append(
             {
-                "losses": _spread(torch.stack([losses[name].detach() for name in conflict.tasks]), at, T),
+                "losses": _spread(torch.stack([values[name] for name in conflict.tasks]), at, T),
                 "weights": np.full(T, np.nan)
                 if weights is None or weights.dim() > 1
                 else _spread(weights, at, T),

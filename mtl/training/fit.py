@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from mtl.balancing import Balancer
 from mtl.data.task_data import TaskData, check_targets
+from mtl.distributed import is_first
 from mtl.model import MultiTaskModel
 from mtl.training.batches import Data, batch_count
 from mtl.training.loop import Augment, Loop
@@ -19,7 +20,8 @@ from mtl.training.meter import Meter, parameter_count
 from mtl.training.optimisation import make_optimizer, make_schedule
 from mtl.training.result import FitResult, Interrupted, Record
 from mtl.training.selection import Selection
-from mtl.training.streams import seeded
+from mtl.training.streams import own_stream, seeded
+from mtl.training.together import together
 
 
 def fit(
@@ -81,6 +83,10 @@ def fit(
             message names the task and the step.
         Interrupted: on Ctrl-C; a KeyboardInterrupt with the result so far.
 
+    Among several processes (`mtl.distributed.start`, torchrun) every one calls this with the same arguments. They start
+    from the first one's weights, share each batch, validate in shares, and get the same result; the first alone logs
+    and writes.
+
     >>> import mtl
     >>> data = mtl.dataset("diabetes")
     >>> with mtl.seeded(0):
@@ -129,8 +135,9 @@ def fit(
         channels_last=channels_last,
         seed=seed,
     )
-    hidden = None if progress is None else not progress
-    with seeded(seed, "train"), tqdm(total=total, disable=hidden, unit="step", leave=False) as bar:
+    hidden = (None if progress is None else not progress) if is_first() else True
+    own = seeded(seed, own_stream("train"))
+    with own, together(loop), tqdm(total=total, disable=hidden, unit="step", leave=False) as bar:
         try:
             loop.run(bar)
         except KeyboardInterrupt as interrupt:

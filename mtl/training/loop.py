@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from mtl.balancing import Balancer
+from mtl.distributed import is_first, joined_values
 from mtl.inputs import apply, channels_last
 from mtl.model import MultiTaskModel
 from mtl.training.again import losses_again, random_state
@@ -25,7 +26,7 @@ from mtl.training.interrupts import interrupt_afterwards
 from mtl.training.meter import Meter
 from mtl.training.result import FitResult, Record, rows
 from mtl.training.selection import Selection
-from mtl.training.streams import generator
+from mtl.training.streams import generator, own_stream
 
 logger = logging.getLogger("mtl")
 Augment = Callable[[Any, torch.Generator], Any]  # a tensor, or {name: tensor} where the data has several
@@ -57,7 +58,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
-        self.shake = generator(self.seed, "augment")
+        self.shake = generator(self.seed, own_stream("augment"))
         self.best: dict[str, Tensor] | None = None
         self.window: dict[str, list[Tensor]] = {task.name: [] for task in self.model.tasks}
 
@@ -71,7 +72,7 @@ class Loop:
             bar.update()
             if step % self.validate_every == 0 or step == self.steps:
                 scores = self.validate(step, epoch)
-                if bar.disable:
+                if bar.disable and is_first():
                     logger.info("step %d of %d: %s", step, self.steps, _in_words(scores))
             if step == self.steps:
                 return
@@ -98,8 +99,8 @@ class Loop:
         self.schedule.step()
         if drawn is not None:
             self.balancer.after_step(losses_again(self.model, inputs, targets, drawn))
-        for name, loss in losses.items():
-            self.window[name].append(loss.detach())
+        for name, loss in joined_values(losses).items():
+            self.window[name].append(loss)
 
     def validate(self, step: int, epoch: int) -> dict[str, dict[str, float]]:
         """Scores, records, checkpoints and the selection after ``step``."""
