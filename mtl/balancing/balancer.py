@@ -118,6 +118,8 @@ class Balancer:
         """
         names = tuple(task.name for task in model.tasks)
         scale, together = scale_of(scaler, losses), ranks()
+        if self.method.needs != "losses" or self.match_norm:
+            refuse_sharded(model, self.name, together)
         joint = batch_losses(losses, names, together, counts)
         parts = self._parameters(model)
         self._prepare(names, parts[0], model, together)
@@ -154,9 +156,9 @@ class Balancer:
         if self.level != "parameters":
             raise ValueError(f"accumulate needs level='parameters', this balancer has level='{self.level}'")
         names = tuple(task.name for task in model.tasks)
+        refuse_sharded(model, f"accumulating for {self.name}", together)
         joint = batch_losses(losses, names, together, counts)
         parts = self._parameters(model)
-        refuse_sharded([*parts[0], *parts[1]], f"accumulating for {self.name}")
         self._prepare(names, parts[0], model, together)
         self._add(joint, parts, scale)
 
@@ -206,8 +208,6 @@ class Balancer:
         shared = model.shared_parameters()
         if not shared and (self.method.needs != "losses" or self.match_norm):
             raise ValueError(f"{self.name} balances gradients of shared parameters, and the model has none")
-        if self.method.needs != "losses" or self.match_norm:
-            refuse_sharded(shared, self.name)
         own = {id(p) for p in shared}
         return shared, [p for p in model.parameters() if p.requires_grad and id(p) not in own]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl.balancing.checks import NO_LOSS, check_finite, check_form, checked_losses
 from mtl.balancing.engine import backward_weighted
 from mtl.balancing.rows import accumulate, gradients_set_aside
 from mtl.distributed.losses import Joint, Losses, join
-from mtl.distributed.ranks import Ranks, flat_sum, is_sharded
+from mtl.distributed.ranks import Ranks, flat_sum, sharded
 
 
 def batch_losses(
@@ -53,7 +53,8 @@ def backward_joined(losses: Sequence[Tensor], weights: Tensor, model: Any, toget
         backward_weighted(losses, weights)
         return
     parameters = [p for p in model.parameters() if p.requires_grad]
-    plain = [p for p in parameters if not is_sharded([p])]
+    pieces = sharded(model)
+    plain = [p for p in parameters if id(p) not in pieces]
     factor = 1.0 if len(plain) == len(parameters) else float(together.world)
     with gradients_set_aside(plain):
         backward_weighted(losses, factor * weights)
@@ -63,9 +64,9 @@ def backward_joined(losses: Sequence[Tensor], weights: Tensor, model: Any, toget
             accumulate(parameter, gradient / factor if factor != 1 else gradient)
 
 
-def refuse_sharded(parameters: Sequence[nn.Parameter], name: str) -> None:
+def refuse_sharded(model: Any, name: str, together: Ranks | None) -> None:
     """Gradients of a task that are spread over processes cannot be compared."""
-    if is_sharded(parameters):
+    if together is not None and sharded(model):
         raise ValueError(
             f"{name} balances gradients, and the model is sharded (fully_shard), so no process has a whole gradient: "
             "use a method on losses (equal, uncertainty, famo, ...) without match_norm, or do not shard the model"

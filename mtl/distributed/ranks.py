@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,15 +114,21 @@ def is_first() -> bool:
     return together is None or together.rank == 0
 
 
-def is_sharded(parameters: Iterable[Tensor]) -> bool:
-    """Whether FSDP2 (``fully_shard``) has left each process a piece of some parameter."""
-    return any(hasattr(parameter, "to_local") for parameter in parameters)
+def sharded(model: Any) -> set[int]:
+    """Ids of the parameters of which each process has a piece, or which FSDP2 (``fully_shard``) may cut so at any time.
+
+    Asked of the modules, as FSDP puts whole parameters in place of the pieces between forward and backward.
+    """
+    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())
+    found = {id(p) for module in model.modules() if isinstance(module, kind) for p in module.parameters()}
+    return found | {id(p) for p in model.parameters() if hasattr(p, "to_local")}
 
 
 @torch.no_grad()
 def send_model(model: nn.Module, together: Ranks) -> None:
     """Give every process the parameters and buffers of the first; sharded ones stay as they are."""
-    tensors = [t for t in [*model.parameters(), *model.buffers()] if not is_sharded([t])]
+    pieces = sharded(model)
+    tensors = [t for t in [*model.parameters(), *model.buffers()] if id(t) not in pieces]
     together.check_same("the model's parameters and buffers", [(list(t.shape), t.dtype) for t in tensors])
     for tensor in tensors:
         tensor.copy_(together.first(tensor.detach().clone(memory_format=torch.contiguous_format)))

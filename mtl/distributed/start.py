@@ -92,7 +92,8 @@ def _tell_or_blame(store: Store, together: Ranks, error: BaseException) -> None:
             store.set(_FAILED, line)
         sys.stderr.write(f"{line}; all ranks end\n")
     elif _lost(error):
-        raise RuntimeError(theirs or f"rank {together.rank} lost the others: one has ended") from error
+        own = f"rank {together.rank} of {together.world} lost the others: one has ended"
+        raise RuntimeError(theirs or own) from error
 
 
 def _lost(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch.utils.data import DataLoader
 
 from mtl.distributed.normalisation import joined_batch_norm
-from mtl.distributed.ranks import is_sharded, ranks, send_model
+from mtl.distributed.ranks import ranks, send_model, sharded
 
 if TYPE_CHECKING:
     from mtl.training.loop import Loop
@@ -28,7 +28,7 @@ def together(loop: Loop) -> Iterator[None]:
     if group is None:
         yield
         return
-    if loop.checkpoints is not None and is_sharded(loop.model.parameters()):
+    if loop.checkpoints is not None and sharded(loop.model):
         raise ValueError(
             "mtl.fit writes no checkpoints of a sharded model (fully_shard): give checkpoints=None, and save with "
             "torch.distributed.checkpoint"

@@ -2,6 +2,10 @@
 
 import io
 import multiprocessing
+import os
+import socket
+import subprocess
+import sys
 import tempfile
 import traceback
 import warnings
@@ -12,6 +16,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+ROOT = Path(__file__).parents[3]
 
 
 def together(function: Callable[..., Any], world: int, *arguments: Any) -> list[Any]:
@@ -41,6 +47,42 @@ def together(function: Callable[..., Any], world: int, *arguments: Any) -> list[
     failed = {rank: trace for rank, (good, trace) in enumerate(found) if not good}
     assert not failed, "\n".join(f"rank {rank}: {trace}" for rank, trace in failed.items())
     return [value for _, value in found]
+
+
+def started(
+    function: Callable[..., Any], world: int, *arguments: Any
+) -> list[subprocess.CompletedProcess[str]]:
+    """``function`` in processes with torchrun's environment, which join by `mtl.distributed.start` themselves."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    call = f"from {function.__module__} import {function.__name__} as f; f(*{arguments!r})"
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(world),
+        "OMP_NUM_THREADS": "1",
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", call],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    try:
+        outputs = [process.communicate(timeout=100) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [
+        subprocess.CompletedProcess([], process.returncode, *output)
+        for process, output in zip(running, outputs, strict=True)
+    ]
 
 
 def _received(pipe: Any) -> tuple[bool, Any]:
