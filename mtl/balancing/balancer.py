@@ -52,6 +52,9 @@ class Balancer:
     what ``.grad`` holds. Memory: one [T, P] buffer at the most, kept; less where layers are compared as factors (see
     `mtl.balancing.factors`), or with ``stream``.
 
+    Among several processes (`mtl.distributed`) every one gets the gradients of the joined batch, and calls the same
+    methods in the same order.
+
     >>> import mtl
     >>> model = mtl.MultiTaskModel(mtl.backbone("mlp", in_features=2), [mtl.Regression("a"), mtl.Regression("b")])
     >>> losses = model.losses(model(torch.ones(4, 2)), {"a": torch.ones(4), "b": torch.zeros(4)})

@@ -4,7 +4,6 @@ import io
 import multiprocessing
 import os
 import socket
-import subprocess
 import sys
 import tempfile
 import traceback
@@ -12,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -22,8 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 def together(function: Callable[..., Any], world: int, *arguments: Any) -> list[Any]:
     """``function(*arguments)`` in ``world`` processes that form a group; what each gave, by rank."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "mtl"])  # imported once for all tests
+    context = _context()
     with tempfile.TemporaryDirectory() as folder:
         pipes = [context.Pipe(duplex=False) for _ in range(world)]
         processes = [
@@ -49,40 +47,65 @@ def together(function: Callable[..., Any], world: int, *arguments: Any) -> list[
     return [value for _, value in found]
 
 
-def started(
-    function: Callable[..., Any], world: int, *arguments: Any
-) -> list[subprocess.CompletedProcess[str]]:
+class End(NamedTuple):
+    """How a process ended, and what it said."""
+
+    status: int | None
+    out: str
+    err: str
+
+
+def started(function: Callable[..., Any], world: int, *arguments: Any) -> list[End]:
     """``function`` in processes with torchrun's environment, which join by `mtl.distributed.start` themselves."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    call = f"from {function.__module__} import {function.__name__} as f; f(*{arguments!r})"
-    shared = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(world),
-        "OMP_NUM_THREADS": "1",
-    }
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", call],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    try:
-        outputs = [process.communicate(timeout=100) for process in running]
-    finally:
-        for process in running:
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+    context = _context()
+    with tempfile.TemporaryDirectory() as folder:
+        said = [Path(folder) / f"{rank}" for rank in range(world)]
+        processes = [
+            context.Process(
+                target=_alone,
+                args=(
+                    function,
+                    {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    str(said[rank]),
+                    arguments,
+                ),
+                daemon=True,
+            )
+            for rank in range(world)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(timeout=100)
             process.kill()
-    return [
-        subprocess.CompletedProcess([], process.returncode, *output)
-        for process, output in zip(running, outputs, strict=True)
-    ]
+            process.join()
+        texts = [[Path(f"{file}.{kind}").read_text() for kind in ("out", "err")] for file in said]
+    return [End(process.exitcode, *text) for process, text in zip(processes, texts, strict=True)]
+
+
+def _context() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "mtl", "reports", "explain"])  # imported once for all tests
+    return context
+
+
+def _alone(
+    function: Callable[..., Any], environment: dict[str, str], said: str, arguments: tuple[Any, ...]
+) -> None:
+    os.environ.update(environment)
+    for number, kind in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{said}.{kind}", os.O_CREAT | os.O_WRONLY), number)
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    try:
+        function(*arguments)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 def _received(pipe: Any) -> tuple[bool, Any]:

@@ -11,9 +11,9 @@ from tests.mtl.distributed.processes import started
 def test_where_one_process_fails_all_end_and_say_which(failing: int) -> None:
     ends = started(train_until_one_fails, 2, failing)
     line = f"rank {failing} of 2 failed: OSError: the disk is gone"
-    assert [end.returncode for end in ends] == [1, 1]
-    assert f"{line}; all ranks end" in ends[failing].stderr
-    other = ends[1 - failing].stderr.strip().splitlines()[-1].split("]: ")[-1]  # after torch's "[rank1]: "
+    assert [end.status for end in ends] == [1, 1]
+    assert f"{line}; all ranks end" in ends[failing].err
+    other = ends[1 - failing].err.strip().splitlines()[-1]
     assert other in (f"RuntimeError: {line}", "RuntimeError: rank 1 of 2 lost the others: one has ended"), (
         other
     )
@@ -21,7 +21,7 @@ def test_where_one_process_fails_all_end_and_say_which(failing: int) -> None:
 
 def test_processes_join_and_part() -> None:
     ends = started(train_to_the_end, 2)
-    assert [(end.returncode, end.stdout, end.stderr) for end in ends] == [(0, "4 steps\n", ""), (0, "", "")]
+    assert [(end.status, end.out, end.err) for end in ends] == [(0, "4 steps\n", ""), (0, "", "")]
 
 
 def test_an_environment_that_is_half_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
