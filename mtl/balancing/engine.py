@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl.balancing.factors import Factor, find_factors
+from mtl.balancing.factors_of_all import agreed_factors, gathered
 from mtl.balancing.fork import Leaf, find_fork
 from mtl.balancing.gramian import gramian, weighted_sum
 from mtl.balancing.method import Answer, Level
@@ -75,7 +76,9 @@ class Step:
         self._features: list[tuple[Leaf, Tensor]] = []  # leaf and its shape, after `rows` by features
         self._stacked: Tensor | None = None  # the rows by features
         self._rows: Tensor | None = None  # the rows by all shared parameters
-        self._factors: list[Factor] = []  # the layers that `products` kept as factors
+        self._factors: list[Factor] = []  # the layers that `products` kept as factors,
+        self._signals: list[Tensor] = []  # what it kept of each,
+        self._dense: Tensor  # and the rows of all others
         if level == "features" and self.fork is None:
             raise ValueError(f"level='features' {_NEEDS_A_FORK}")
 
@@ -118,23 +121,31 @@ class Step:
             raise ValueError(f"stream=True {_NEEDS_A_FORK}")
         T = len(self.losses)
         alone = self.shards.together is None
-        if self.fork is None or self.level == "features" or ((T == 1 or not alone) and not stream):
+        if self.fork is None or self.level == "features" or (T == 1 and not stream):
             return self.shards.total(gramian(self.rows(read=False)))
         roots, seeds = self._trunk_seeds()
-        factors = find_factors(roots, self.shared, T)
+        if self.shards.together is None:
+            factors = find_factors(roots, self.shared, T)
+        else:
+            factors, sizes = agreed_factors(roots, self.shared, T, self.shards.together)
         if stream:
             if factors is None:
                 raise ValueError("stream=True does not pass a re-entrant checkpoint: use use_reentrant=False")
             return streamed_gramian(roots, seeds, self.shared, factors if alone else [], self.shards)
         if not factors:
-            return gramian(self.rows())
+            return self.shards.total(gramian(self.rows()))
         replaced = {id(p) for factor in factors for p in factor.parameters}
         dense = [p for p in self.shared if id(p) not in replaced]
         self.buffer.open(T, dense, [(f.n, f.out) for f in factors], like=self.shared)
         trunk_factors(roots, seeds, dense, factors, self.buffer, keep=self.keep)
-        self._factors = factors
-        parts = zip(factors, self.buffer.extra(T), strict=True)
-        return gramian(self.buffer[:T]) + sum(factor.products(signals) for factor, signals in parts)
+        self._factors, self._signals = factors, self.buffer.extra(T)
+        if self.shards.together is not None:
+            self._factors, self._signals = gathered(factors, self._signals, sizes, self.shards.together)
+        self._dense = self.shards.summed(self.buffer[:T])
+        parts = zip(self._factors, self._signals, strict=True)
+        return self.shards.total(gramian(self._dense)) + sum(
+            self.shards.beside(factor.products(signals)) for factor, signals in parts
+        )
 
     @torch.no_grad()
     def write(
@@ -145,7 +156,7 @@ class Step:
         Weights by group are for the groups of columns that begin at ``starts``. ``factor`` lengthens what the trunk
         gets; with ``weigh_heads`` the heads get the weighted sum as well.
         """
-        weights, T = answer.weights, len(self.losses)
+        weights = answer.weights
         direction: Tensor | None = None
         trunk: list[Tensor | None] = [None] * len(self.shared)  # what other processes have a part in
         if self._rows is not None:
@@ -154,8 +165,8 @@ class Step:
             direction = factor * direction if factor != 1 else direction
         elif self._factors:
             assert weights is not None
-            self.buffer.write(weighted_sum(factor * weights, self.buffer[:T]))
-            for layer, signals in zip(self._factors, self.buffer.extra(T), strict=True):
+            direction = self.shards.complete(weighted_sum(factor * weights, self._dense), answer)
+            for layer, signals in zip(self._factors, self._signals, strict=True):
                 found = layer.direction(factor * weights, signals)
                 for parameter, gradient in zip(layer.parameters, found, strict=True):
                     accumulate(parameter, gradient.to(parameter.dtype))

@@ -45,6 +45,8 @@ class Shards:
         if self.together is None:
             return rows
         T, P = rows.shape
+        if P == 0:
+            return rows
         W, rank = self.together.world, self.together.rank
         width = -(-P // W)
         self.columns, self._begin, self._end = P, min(rank * width, P), min((rank + 1) * width, P)
@@ -53,7 +55,7 @@ class Shards:
             self.here = slice(None)
             return self.together.sum(rows.contiguous())
         packed, found = (self._buffer(name, (W, T, width), rows) for name in ("send", "receive"))
-        for part, columns in zip(packed, rows.split(width, dim=1) if P else (), strict=False):
+        for part, columns in zip(packed, rows.split(width, dim=1), strict=False):
             part[:, : columns.shape[1]] = columns
         return self.together.exchange(packed, found).sum(dim=0)[:, : self._end - self._begin]
 
@@ -86,6 +88,10 @@ class Shards:
             return value
         return self.together.sums(value)[0]
 
+    def beside(self, value: Tensor) -> Tensor:
+        """What every process has found alike, where `total` puts its sums."""
+        return value if self.together is None else value.cpu()
+
     def which(self) -> tuple[int, Any] | None:
         """How many columns the joined rows have, and which are here; None where all are."""
         return None if self.together is None else (self.columns, self.here)
@@ -98,7 +104,7 @@ class Shards:
 
     def complete(self, direction: Tensor, answer: Answer) -> Tensor:
         """The direction [P], from that of this process's columns."""
-        if self.together is None:
+        if self.together is None or not self.columns:
             return direction
         if self.whole:  # of the first process, whatever a function of the user's may have drawn
             return direction if answer.direction is None else self.together.first(direction.contiguous())

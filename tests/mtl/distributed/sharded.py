@@ -75,6 +75,7 @@ def sent(tasks: int) -> dict[str, float]:
     """Bytes that a step sends, by setting; and those of all-reducing [T, P] and the heads' gradients."""
     found: dict[str, float] = {}
     cases: list[tuple[str, str, dict[str, Any]]] = [
+        ("rows", "gradvac", {"groups": "layer"}),
         ("gramian", "upgrad", {}),
         ("column-wise", "graddrop", {}),
         ("losses", "equal", {}),
