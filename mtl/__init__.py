@@ -5,6 +5,7 @@ from mtl.balancing import BALANCERS, Answer, Balancer, Given, Method, combine, f
 from mtl.conflict import Conflict, measure_conflict
 from mtl.data import DATASETS, Splits, TaskData, dataset
 from mtl.data.augment import random_shift
+from mtl.distributed.losses import Losses
 from mtl.fusion import Fusion
 from mtl.heads import HEADS, linear_head, mlp_head
 from mtl.model import MultiTaskModel
@@ -32,6 +33,7 @@ __all__ = [
     "Fusion",
     "Given",
     "Interrupted",
+    "Losses",
     "Method",
     "MultiLabel",
     "MultiTaskModel",

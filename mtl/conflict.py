@@ -10,8 +10,11 @@ from torch import Tensor
 
 from mtl.balancing.engine import Step
 from mtl.balancing.gramian import cosines, gramian, norms
+from mtl.balancing.joined import batch_losses
 from mtl.balancing.last import Balanced
 from mtl.balancing.rows import Rows
+from mtl.balancing.shards import Shards
+from mtl.distributed.ranks import ranks
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ def measure_conflict(losses: Mapping[str, Tensor], model: Balanced, *, scale: fl
         model: what they were computed with.
         scale: multiplies the losses for the backward passes alone, so that fp16 gradients do not vanish.
 
+    Of the joined batch, where several processes train together.
+
     Cost: T backward passes through the trunk, and T copies of its gradient.
 
     >>> import mtl, torch
@@ -83,32 +88,32 @@ class Gathering:
         self._rows, self._scale, self._seen = Rows(), 1.0, set[str]()
         self._rows.open(len(self.names), self.shared)
         self._rows.clear()
+        self._shards = Shards(ranks())
 
     def add(self, losses: Mapping[str, Tensor], scale: float = 1.0) -> None:
         """Add the gradients of these losses, whose graph is kept; the scale must be the same in all calls."""
-        names = [name for name in self.names if name in losses]
-        step = Step(
-            [losses[name] for name in names], self.shared, self.heads, self._rows, scale=scale, keep=True
-        )
-        step.rows(columns=self.shared, places=[self.names.index(name) for name in names])
-        self._seen.update(names)
+        joint = batch_losses(losses, tuple(self.names), self._shards.together)
+        step = Step(joint.parts, self.shared, self.heads, self._rows, scale=scale, keep=True)
+        step.rows(columns=self.shared, places=[self.names.index(name) for name in joint.tasks])
+        self._seen.update(joint.tasks)
         self._scale = scale
 
     def conflict(self) -> Conflict:
         names = [name for name in self.names if name in self._seen]
         everyone = len(names) == len(self.names)
         rows = self._rows[:] if everyone else self._rows[[self.names.index(name) for name in names]]
+        rows = self._shards.summed(rows)
         place = {id(p): i for i, p in enumerate(self.shared)}
         starts = [0, *itertools.accumulate(p.numel() for p in self.shared)]
         groups = {}
         for child, module in getattr(self.model, "backbone", self.model).named_children():  # type: ignore[union-attr]
             columns = [
-                slice(starts[i], starts[i + 1])
+                slice(*self._shards.own_starts(starts[i : i + 2]))
                 for p in module.parameters()
                 if (i := place.get(id(p))) is not None
             ]
             if columns:
                 products = sum(gramian(rows[:, part]).cpu() for part in columns)
-                groups[child] = Agreement(products / self._scale**2)  # type: ignore[arg-type]
-        whole = Agreement(gramian(rows).cpu() / self._scale**2)
+                groups[child] = Agreement(self._shards.total(products) / self._scale**2)  # type: ignore[arg-type]
+        whole = Agreement(self._shards.total(gramian(rows).cpu()) / self._scale**2)
         return Conflict(tuple(names), whole, groups if len(groups) > 1 else {})

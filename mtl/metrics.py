@@ -5,6 +5,7 @@ torchmetrics computes the numbers; this file says which ones belong to which tas
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 import torchmetrics
 from torch import Tensor
+
+from mtl.distributed.ranks import ranks
 
 if TYPE_CHECKING:
     from mtl.tasks import Task
@@ -61,6 +64,8 @@ class Scores:
     def __init__(self, tasks: tuple[Task, ...] | list[Task], device: torch.device | str = "cpu") -> None:
         self.tasks = tuple(tasks)
         self._metrics = {t.name: {m.name: m.make().to(device) for m in t.metrics} for t in self.tasks}
+        for metric in (m for metrics in self._metrics.values() for m in metrics.values()):
+            metric.dist_sync_fn = _gathered
         self._loss = {t.name: torch.zeros((), dtype=torch.float64) for t in self.tasks}
         self._count = {t.name: 0 for t in self.tasks}
 
@@ -81,14 +86,38 @@ class Scores:
                 metric.update(predictions, labels)
 
     def compute(self) -> dict[str, dict[str, float]]:
-        """{task: {metric: value}} with ``"loss"`` last; a task without a single label is left out."""
+        """{task: {metric: value}} with ``"loss"`` last; a task without a single label is left out.
+
+        Several processes add up what each has seen, and all get the same: every one of them must call this.
+        """
+        names, together = [task.name for task in self.tasks], ranks()
+        losses = torch.stack([self._loss[name] for name in names])
+        counts = torch.tensor([self._count[name] for name in names], dtype=torch.float64)
+        if together is not None:
+            losses, counts = together.sums(losses, counts)
         values: dict[str, dict[str, float]] = {}
-        for task in self.tasks:
-            count = self._count[task.name]
+        for name, loss, count in zip(names, losses.tolist(), counts.tolist(), strict=True):
             if count == 0:
                 continue
-            values[task.name] = {
-                name: float(metric.compute()) for name, metric in self._metrics[task.name].items()
-            }
-            values[task.name]["loss"] = float(self._loss[task.name]) / count
+            metrics = self._metrics[name].items()
+            with warnings.catch_warnings():
+                if together is not None:  # this process may have seen nothing of this task
+                    warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+                values[name] = {label: float(metric.compute()) for label, metric in metrics}
+            values[name]["loss"] = loss / count
         return values
+
+
+def _gathered(state: Tensor, group: object = None) -> list[Tensor]:
+    """A state of every process, in order; of one shape or of different ones along the first axis."""
+    del group
+    together = ranks()
+    if together is None:
+        return [state]
+    if state.dim() == 0:
+        return list(together.gather(state[None]))
+    sizes = [int(n) for n in together.gather(torch.tensor([len(state)]))]
+    padded = state.new_zeros(max(sizes), *state.shape[1:])
+    padded[: len(state)] = state
+    parts = together.gather(padded).split(max(sizes))
+    return [part[:size] for part, size in zip(parts, sizes, strict=True)]

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from mtl.balancing.fork import fork
+from mtl.distributed.losses import Losses
+from mtl.distributed.ranks import ranks
 from mtl.heads import Heads, OneHead, build_head
 from mtl.names import unknown
-from mtl.tasks import Task, mean_loss
+from mtl.tasks import Task
 
 
 class MultiTaskModel(nn.Module):
@@ -70,10 +72,11 @@ class MultiTaskModel(nn.Module):
         own = fork(features, len(self.tasks))  # an alias for each head: balancing then passes the heads once
         return {task.name: head(z) for task, head, z in zip(self.tasks, self.heads, own, strict=True)}
 
-    def losses(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def losses(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Losses:
         """The mean loss of each task over the labels that are there: {task name: scalar}, in task order.
 
-        A task without a label in this batch (all missing, or absent from ``targets``) is left out.
+        A task without a label in this batch (all missing, or absent from ``targets``) is left out. `Losses` is a dict
+        that also knows how many labels there are, and, among several processes, keeps the graphs of tasks left out.
 
         Raises:
             ValueError: targets for an unknown task, of a wrong shape or range, or not one label for any task.
@@ -82,15 +85,17 @@ class MultiTaskModel(nn.Module):
         for name in targets:
             if name not in names:
                 raise unknown("task", name, names)
-        losses = {}
+        losses, counts, absent, together = {}, {}, {}, ranks()
         for task in self.tasks:
             if task.name in targets:
-                loss = mean_loss(task, outputs[task.name], targets[task.name])
-                if loss is not None:
-                    losses[task.name] = loss
-        if not losses:
+                total, count = task.loss_sum(outputs[task.name], targets[task.name])
+                if count:
+                    losses[task.name], counts[task.name] = total / count, count
+            if together is not None and task.name not in losses:
+                absent[task.name] = outputs[task.name][:0].sum()
+        if not losses and together is None:
             raise ValueError(f"this batch has no label for any task of {names}")
-        return losses
+        return Losses(losses, counts, absent)
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """The backbone's trainable parameters, in the backbone's order."""

@@ -129,16 +129,17 @@ def walk(job: Job, problem: Any, start: tuple[float, float], every: int) -> Any:
     options: Options = job.options
     model, balancer = Point(), mtl.Balancer(job.variant, seed=job.seed, **settings(job.variant))
     optimizer = torch.optim.Adam(model.parameters(), lr=options.lr)
+    one_each = {"first": 1, "second": 1}
     points = [model.place.detach().clone()]
     for step in range(1, options.steps + 1):
         optimizer.zero_grad()
         first, second = problem.losses(model.place)
-        balancer.backward({"first": first, "second": second}, model)
+        balancer.backward(mtl.Losses({"first": first, "second": second}, one_each), model)
         optimizer.step()
         if balancer.wants_losses_after_step:
             with torch.no_grad():
                 first, second = problem.losses(model.place)
-            balancer.after_step({"first": first, "second": second})
+            balancer.after_step(mtl.Losses({"first": first, "second": second}, one_each))
         if step % every == 0 or step == options.steps:
             points.append(model.place.detach().clone())
     return torch.stack(points)

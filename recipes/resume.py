@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.config import UsageError, load_yaml, nearest
 from recipes.experiment import FILE, load_experiment, options_of, plain_options, save_experiment
+from recipes.ranks import is_first
 
 if TYPE_CHECKING:
     from recipes.runner import Job
@@ -100,7 +101,7 @@ def _of_experiment(
     variants = import_module(f"recipes.{recipe}").variants(options)
     runs = {(v, s): folder / f"{v}--s{s}" for s in options.seeds for v in variants}
     left = [(key, run) for key, run in runs.items() if status_of(run) != "done"]
-    if left and options != asked:
+    if left and options != asked and is_first():
         save_experiment(folder, recipe, options, command)
     return [_job(recipe, options, *key, run, allowed, command) for key, run in left]
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from recipes.config import RunOptions, UsageError, chosen, plain
 from recipes.experiment import save_experiment
+from recipes.ranks import Silent, is_first, local_processes, run_together, under_torchrun
 from recipes.signals import exit_status
 from recipes.sinks import Sinks
 from recipes.workers import Job as Job
@@ -37,9 +38,12 @@ def run_recipe(
     """
     jobs = jobs_of(name, options, command)
     check(options)
-    refuse_non_empty(options.out)
-    save_experiment(options.out, name, options, command)
-    return run_jobs(jobs, options.workers, options.out, say)
+
+    def prepare() -> None:
+        refuse_non_empty(options.out)
+        save_experiment(options.out, name, options, command)
+
+    return run_jobs(jobs, options.workers, options.out, say, prepare)
 
 
 def jobs_of(name: str, options: RunOptions, command: Sequence[str]) -> list[Job]:
@@ -56,25 +60,46 @@ def jobs_of(name: str, options: RunOptions, command: Sequence[str]) -> list[Job]
     ]
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, out: Path, say: Say) -> int:
+def run_jobs(
+    jobs: Sequence[Job],
+    workers: int,
+    out: Path,
+    say: Say,
+    prepare: Callable[[], None] = lambda: None,
+) -> int:
     """Run jobs, ``workers`` at a time (0: one a core), and write the report of all runs in ``out``.
+
+    Under torchrun its processes do each run together.
+
+    Args:
+        jobs: the runs.
+        workers: see above.
+        out: where the runs are.
+        say: gets one line for each finished run and for the report.
+        prepare: is called before the first run, by the process that writes.
 
     Returns:
         The exit status: 0; 1 where a run failed; 130 after Ctrl-C, 143 after SIGTERM.
     """
-    workers = min(workers or cores(), len(jobs))
-    jobs = [dataclasses.replace(job, threads=max(1, cores() // workers)) for job in jobs]
+    together = under_torchrun()
+    if together:
+        at_once, at_a_time = local_processes(), "each by all processes"
+        say = say if is_first() else lambda _: None
+    else:
+        prepare()
+        at_once = min(workers or cores(), len(jobs))
+        at_a_time = f"{at_once} at a time"
+    jobs = [dataclasses.replace(job, threads=max(1, cores() // at_once)) for job in jobs]
     variants, seeds = ({getattr(job, name) for job in jobs} for name in ("variant", "seed"))
-    whole = (
-        f"{len(variants)} variants x {len(seeds)} seeds, " if len(jobs) == len(variants) * len(seeds) else ""
-    )
-    say(f"{len(jobs)} runs ({whole}{workers} at a time)")
+    whole = f"{len(variants)} variants x {len(seeds)} seeds, " * (len(jobs) == len(variants) * len(seeds))
+    say(f"{len(jobs)} runs ({whole}{at_a_time})")
     try:
-        status = run_all(jobs, workers, say)
+        status = run_together(jobs, prepare, say) if together else run_all(jobs, at_once, say)
     except KeyboardInterrupt as interrupt:
         say("interrupted: the finished runs are kept")
         status = exit_status(interrupt)
-    build_report(out, say)
+    if is_first():
+        build_report(out, say)
     return status
 
 
@@ -140,6 +165,9 @@ def run_directory(
         selection: the rule by which the checkpoint is chosen, in words.
         extra_metrics: (name, unit, higher is better) of what the recipe logs beyond the tasks' own metrics.
     """
+    if not is_first():
+        yield Silent()
+        return
     import reports
 
     recipe = import_module(f"recipes.{job.recipe}")
@@ -175,7 +203,8 @@ def _device(job: Job) -> dict[str, Any]:
 
     device = torch.device(job.options.device)
     name = {"accelerator": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
-    return {"device": str(device), "threads": job.threads, **name}
+    processes = {"processes": int(os.environ["WORLD_SIZE"])} if under_torchrun() else {}
+    return {"device": str(device), "threads": job.threads, **processes, **name}
 
 
 class Number(NamedTuple):

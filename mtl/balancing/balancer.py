@@ -2,21 +2,26 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mtl.balancing.checks import checked_losses, checked_settings
+from mtl.balancing.checks import checked_settings, scale_of
 from mtl.balancing.compared import Compared
-from mtl.balancing.engine import Step, backward_weighted, last_layer
+from mtl.balancing.engine import Step, last_layer
+from mtl.balancing.joined import backward_joined, batch_losses, refuse_sharded, same_start
 from mtl.balancing.last import Balanced, Last
 from mtl.balancing.layers import columns_of, layer_groups
 from mtl.balancing.method import Answer, Given, Level, Method, Size
 from mtl.balancing.pending import Pending, Writer
 from mtl.balancing.registry import build
 from mtl.balancing.rows import Rows
+from mtl.balancing.shards import Shards
 from mtl.balancing.state import from_plain, move, put, take, to_plain
+from mtl.distributed.losses import Joint
+from mtl.distributed.ranks import Ranks, ranks
 
 Parts = tuple[list[nn.Parameter], list[nn.Parameter]]  # the shared parameters, and all others
 
@@ -46,6 +51,9 @@ class Balancer:
     parameters, and leave each head the gradient of its own loss. As with ``Tensor.backward``, gradients are added to
     what ``.grad`` holds. Memory: one [T, P] buffer at the most, kept; less where layers are compared as factors (see
     `mtl.balancing.factors`), or with ``stream``.
+
+    Among several processes (`mtl.distributed`) every one gets the gradients of the joined batch, and calls the same
+    methods in the same order.
 
     >>> import mtl
     >>> model = mtl.MultiTaskModel(mtl.backbone("mlp", in_features=2), [mtl.Regression("a"), mtl.Regression("b")])
@@ -82,9 +90,18 @@ class Balancer:
         self._kept = torch.empty(0, dtype=torch.float64)  # [all tasks] the last weights, NaN: none yet
         self._rows = Rows()
         self._pending: Pending | None = None
+        self._buffers: dict[object, Tensor] = {}  # what is sent to other processes
+        self._met = False  # whether the processes have begun from one state
         self._warned = False
 
-    def backward(self, losses: Mapping[str, Tensor], model: Balanced, *, scaler: Any = None) -> None:
+    def backward(
+        self,
+        losses: Mapping[str, Tensor],
+        model: Balanced,
+        *,
+        scaler: Any = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
         """Add the balanced gradients of ``losses`` {task: scalar} to the ``.grad`` of every parameter.
 
         A task of the model that is absent from ``losses`` takes no part, and its state stays as it was. Nothing is
@@ -96,46 +113,61 @@ class Balancer:
             scaler: a ``torch.amp.GradScaler``: give the losses unscaled, here. Gradients are unscaled before
                 anything is solved, and written scaled, as ``scaler.step`` expects. Where they overflow nothing is
                 solved, and the scaler skips the step.
+            counts: the labels behind each loss, where several processes join a plain dict of losses (`mtl.Losses`).
 
         Raises:
             ValueError: a loss that is NaN or infinite (its task is named), not a scalar, or without a graph; a name
                 that is no task of the model; tasks that differ from those of the first call.
         """
         names = tuple(task.name for task in model.tasks)
-        scale = _scale(scaler, losses)
-        values = checked_losses(losses, names)
-        present = tuple(name for name in names if name in losses)
-        tensors = [losses[name] for name in present]
+        scale, together = scale_of(scaler, losses), ranks()
+        if self.method.needs != "losses" or self.match_norm:
+            refuse_sharded(model, self.name, together)
+        joint = batch_losses(losses, names, together, counts)
         parts = self._parameters(model)
-        self._prepare(names, parts[0], model)
+        self._prepare(names, parts[0], model, together)
+        every_column = self.method.needs == "jacobian" and not self.method.column_wise
+        every_column |= self._pending is not None and self.level == "last_layer"  # it is some of all columns
+        shards = Shards(together, every_column, self._buffers)
         if self._pending is not None:
-            self._add(losses, parts, scale)
-            self._solve_pending(names, parts[0], model, scale)
+            self._add(joint, parts, scale)
+            self._solve_pending(parts[0], model, scale, shards)
         elif self.method.needs == "losses" and not self.match_norm:
-            answer = self._solve(names, present, values)
+            answer = self._solve(joint.tasks, joint.values, None, shards)
             assert answer.weights is not None
-            backward_weighted(tensors, scale * answer.weights)
+            backward_joined(joint.parts, scale * answer.weights, model, together)
         else:
-            self._by_gradients(names, present, values, tensors, parts, model, scale)
+            self._by_gradients(joint, parts, model, scale, shards)
         self._steps += 1
+        if together is not None and self.last is not None:
+            self.last = replace(self.last, sent_bytes=together.sent_bytes)
 
-    def accumulate(self, losses: Mapping[str, Tensor], model: Balanced, *, scaler: Any = None) -> None:
+    def accumulate(
+        self,
+        losses: Mapping[str, Tensor],
+        model: Balanced,
+        *,
+        scaler: Any = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
         """Keep the tasks' gradients of a micro-batch; the next `backward` adds its own and balances them together.
 
         Give each loss as its term of the whole batch's: divided by the number of micro-batches, or, where they differ
         in size or labels are missing, times the micro-batch's share of the task's labels. They then give what the whole
         batch gives, for every method. Costs T backward passes, also for methods that need only losses.
         """
-        scale = _scale(scaler, losses)
+        scale, together = scale_of(scaler, losses), ranks()
         if self.level == "features":
             raise ValueError(
                 "accumulate adds up gradients of parameters, and level='features' has others in each micro-batch; "
                 "use level='parameters'"
             )
         names = tuple(task.name for task in model.tasks)
+        refuse_sharded(model, f"accumulating for {self.name}", together)
+        joint = batch_losses(losses, names, together, counts)
         parts = self._parameters(model)
-        self._prepare(names, parts[0], model)
-        self._add(losses, parts, scale)
+        self._prepare(names, parts[0], model, together)
+        self._add(joint, parts, scale)
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Tell the losses of the same batch after the optimizer's step, to a method that learns from them (`famo`).
@@ -144,8 +176,8 @@ class Balancer:
         """
         if not self.wants_losses_after_step or not self._tasks:
             return
-        values = checked_losses(losses, self._tasks, graph=False)
-        given = self._given(self._tasks, tuple(name for name in self._tasks if name in losses), values)
+        present, values, _ = batch_losses(losses, self._tasks, ranks(), graph=False)
+        given = self._given(present, values)
         at = torch.tensor(given.places)
         self._state = put(self._state, at, self.method.revise(given, take(self._state, at)))
 
@@ -172,7 +204,7 @@ class Balancer:
         """Continue from what `state_dict` gave, of a balancer of the same method."""
         if state["method"] != self.name:
             raise ValueError(f"the state is of balancer '{state['method']}', this one is '{self.name}'")
-        self._tasks, self._pending = (), None
+        self._tasks, self._pending, self._met = (), None, False
         loaded = {"tasks": tuple(state["tasks"]), "state": state["state"], "weights": state["weights"]}
         self._loaded = loaded if state["tasks"] else None
         self._generator.set_state(state["generator"])
@@ -196,8 +228,16 @@ class Balancer:
         own = {id(p) for p in shared}
         return shared, [p for p in model.parameters() if p.requires_grad and id(p) not in own]
 
-    def _prepare(self, names: tuple[str, ...], shared: list[nn.Parameter], model: Balanced) -> None:
+    def _prepare(
+        self, names: tuple[str, ...], shared: list[nn.Parameter], model: Balanced, together: Ranks | None
+    ) -> None:
         """The state of the first step; afterwards the tasks stay as they are."""
+        if together is not None and not self._met:
+            settings = (self.name, self.level, self.every, self.match_norm, self.smooth, self.stream)
+            theirs = same_start(self.state_dict(), settings, together)
+            if theirs is not None:
+                self.load_state_dict(theirs)
+            self._met = True
         if self._tasks:
             if names != self._tasks:
                 raise ValueError(
@@ -223,19 +263,21 @@ class Balancer:
         self._tasks = names
 
     def _by_gradients(
-        self,
-        names: tuple[str, ...],
-        present: tuple[str, ...],
-        values: Tensor,
-        tensors: list[Tensor],
-        parts: Parts,
-        model: Balanced,
-        scale: float,
+        self, joint: Joint, parts: Parts, model: Balanced, scale: float, shards: Shards
     ) -> None:
-        shared, heads = parts
+        (shared, heads), present = parts, joint.tasks
         weigh_heads = self.method.weights_heads or self.method.needs == "losses"
-        step = Step(tensors, shared, heads, self._rows, level=self.level, scale=scale, keep=weigh_heads)
-        kept = self._kept[[names.index(name) for name in present]]
+        step = Step(
+            joint.parts,
+            shared,
+            heads,
+            self._rows,
+            level=self.level,
+            scale=scale,
+            keep=weigh_heads,
+            shards=shards,
+        )
+        kept = self._kept[self._places(present)]
         if self._steps % self.every and not bool(kept.isnan().any()):
             self.last = Last(present, kept, None, None, refreshed=False)
             step.write(Answer(kept), weigh_heads=weigh_heads)
@@ -246,14 +288,14 @@ class Balancer:
         elif self.method.needs == "jacobian" or starts:
             rows = step.rows()
         else:
-            found = Compared(step.products(stream=self.stream), scale)
-            self._solve_and_write(names, present, values, found, step, weigh_heads)
+            found = Compared(step.products(stream=self.stream), scale, shards=shards)
+            self._solve_and_write(present, joint.values, found, step, weigh_heads)
             return
-        self._solve_and_write(names, present, values, Compared.of(rows, scale, starts), step, weigh_heads)
+        found = Compared.of(rows, scale, starts, shards)
+        self._solve_and_write(present, joint.values, found, step, weigh_heads)
 
     def _solve_and_write(
         self,
-        names: tuple[str, ...],
         present: tuple[str, ...],
         values: Tensor,
         found: Compared,
@@ -266,67 +308,61 @@ class Balancer:
             return
         if bad is not None:
             raise ValueError(f"the gradient of task '{present[bad]}' is not finite, though its loss is")
-        answer = self._solve(names, present, values, found)
+        answer = self._solve(present, values, found, found.shards)
         factor = found.matching(answer) if self.match_norm else 1.0
         self.last = Last(present, answer.weights, answer.residual, found.products, factor)
         if answer.direction is not None and found.scale != 1.0:
             answer = answer._replace(direction=found.scale * answer.direction)
         step.write(answer, found.starts, factor=factor, weigh_heads=weigh_heads)
 
-    def _add(self, losses: Mapping[str, Tensor], parts: Parts, scale: float) -> None:
+    def _add(self, joint: Joint, parts: Parts, scale: float) -> None:
         """The gradients of a micro-batch, added to the rows of the tasks."""
-        names = self._tasks
-        values = checked_losses(losses, names)
         shared, heads = parts
         if (
             self.method.needs == "losses" or self.method.weights_heads
         ):  # heads are weighted: their rows are kept too
             shared, heads = [*shared, *heads], []
         if self._pending is None:
-            self._rows.open(len(names), shared)
+            self._rows.open(len(self._tasks), shared)
             self._rows.clear()
-            self._pending = Pending.start(len(names))
-        present = tuple(name for name in names if name in losses)
-        places = [names.index(name) for name in present]
-        step = Step([losses[name] for name in present], shared, heads, self._rows, scale=scale)
+            self._pending = Pending.start(len(self._tasks))
+        places = self._places(joint.tasks)
+        step = Step(joint.parts, shared, heads, self._rows, scale=scale)
         step.rows(places=places)
-        self._pending.add(places, values, heads, step.head_gradients)
+        self._pending.add(places, joint.values, heads, step.head_gradients)
 
     def _solve_pending(
-        self, names: tuple[str, ...], shared: list[nn.Parameter], model: Balanced, scale: float
+        self, shared: list[nn.Parameter], model: Balanced, scale: float, shards: Shards
     ) -> None:
         pending, self._pending = self._pending, None
         assert pending is not None
         places = pending.places()
-        present = tuple(names[place] for place in places)
+        present = tuple(self._tasks[place] for place in places)
         columns = sum(p.numel() for p in shared)
-        writer = pending.writer(self._rows, columns)
+        writer = pending.writer(self._rows, columns, shards)
         kept = self._kept[places]
         if self._steps % self.every and not bool(kept.isnan().any()):
             self.last = Last(present, kept, None, None, refreshed=False)
             writer.write(Answer(kept))
             return
         starts = layer_groups(model, shared)[0] if self.method.by_layer else []
-        rows = writer.found[:, :columns]
+        rows = writer.found[:, : writer.shared]
         if self.level == "last_layer":
             rows = rows[:, columns_of(last_layer(model, shared), shared)]  # type: ignore[arg-type]  # modules() is all it asks
-        found = Compared.of(rows, scale, starts)
+        found = Compared.of(rows, scale, starts, shards)
         if self.method.needs == "jacobian":
-            assert writer.found.shape[1] == columns  # no method on rows weights the heads
-        self._solve_and_write(names, present, pending.losses[places], found, writer, False)
+            assert writer.found.shape[1] == writer.shared  # no method on rows weights the heads
+        self._solve_and_write(present, pending.losses[places], found, writer, False)
 
-    def _given(
-        self,
-        names: tuple[str, ...],
-        present: tuple[str, ...],
-        values: Tensor,
-        found: Compared | None = None,
-    ) -> Given:
+    def _places(self, present: tuple[str, ...]) -> list[int]:
+        return [self._tasks.index(name) for name in present]
+
+    def _given(self, present: tuple[str, ...], values: Tensor, found: Compared | None = None) -> Given:
         return Given(
             method=self.name,
             tasks=present,
-            places=tuple(names.index(name) for name in present),
-            total=len(names),
+            places=tuple(self._places(present)),
+            total=len(self._tasks),
             generator=self._generator,
             known_losses=values,
             known_gramian=None if found is None else found.products,
@@ -334,16 +370,13 @@ class Balancer:
             if found is not None and self.method.needs == "jacobian"
             else None,
             known_groups=None if found is None else found.groups,
+            known_columns=None if found is None else found.shards.which(),
         )
 
     def _solve(
-        self,
-        names: tuple[str, ...],
-        present: tuple[str, ...],
-        values: Tensor,
-        found: Compared | None = None,
+        self, present: tuple[str, ...], values: Tensor, found: Compared | None, shards: Shards
     ) -> Answer:
-        given = self._given(names, present, values, found)
+        given = self._given(present, values, found)
         at = torch.tensor(given.places)
         state = self._state
         if given.known_jacobian is not None:
@@ -352,6 +385,7 @@ class Balancer:
         if answer.weights is None and self.method.needs == "losses":
             raise ValueError(f"{self.name} needs only losses, so it must answer weights")
         self._state = put(state, at, updated)
+        answer = shards.agreed(answer)
         if not answer.converged and not self._warned:
             self._warned = True
             warnings.warn(
@@ -368,14 +402,3 @@ class Balancer:
             self._kept = self._kept.index_put((at,), weights)
         self.last = Last(present, answer.weights, answer.residual, None if found is None else found.products)
         return answer
-
-
-def _scale(scaler: Any, losses: Mapping[str, Tensor]) -> float:
-    """The factor of a gradient scaler; one without."""
-    if scaler is None or not scaler.is_enabled():
-        return 1.0
-    for loss in losses.values():
-        if isinstance(loss, Tensor):
-            scaler.scale(loss.detach())  # a scaler starts with its first use
-            break
-    return float(scaler.get_scale())

@@ -1,13 +1,15 @@
 """What a balancer refuses before it computes anything."""
 
-from collections.abc import Mapping
-from typing import get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from mtl.balancing.method import Level, Method, check_choice, check_number
 from mtl.names import unknown
+
+NO_LOSS = "there is no loss to balance: this batch has no label for any task"
 
 
 def checked_settings(method: Method, level: Level, every: int, smooth: float, stream: bool) -> None:
@@ -45,7 +47,18 @@ def checked_settings(method: Method, level: Level, every: int, smooth: float, st
 def checked_losses(losses: Mapping[str, Tensor], names: tuple[str, ...], *, graph: bool = True) -> Tensor:
     """The values of the losses in task order, [T] float64 on the CPU."""
     if not losses:
-        raise ValueError("there is no loss to balance: this batch has no label for any task")
+        raise ValueError(NO_LOSS)
+    check_form(losses, names, graph=graph)
+    present = [name for name in names if name in losses]
+    values = (
+        torch.stack([losses[name].detach() for name in present]).double().cpu()
+    )  # one wait for the device
+    check_finite(present, values)
+    return values
+
+
+def check_form(losses: Mapping[str, Tensor], names: tuple[str, ...], *, graph: bool) -> None:
+    """Refuse losses of unknown tasks, that are no scalars, or without a graph."""
     for name, loss in losses.items():
         if name not in names:
             raise unknown("task", name, names)
@@ -54,13 +67,23 @@ def checked_losses(losses: Mapping[str, Tensor], names: tuple[str, ...], *, grap
             raise ValueError(f"the loss of task '{name}' must be a scalar tensor, got {got}")
         if graph and not loss.requires_grad:
             raise ValueError(f"the loss of task '{name}' does not depend on any trainable parameter")
-    present = [name for name in names if name in losses]
-    values = (
-        torch.stack([losses[name].detach() for name in present]).double().cpu()
-    )  # one wait for the device
+
+
+def check_finite(present: Sequence[str], values: Tensor) -> None:
+    """Refuse values [T] that are NaN or infinite; the task is named."""
     for name, value in zip(present, values.tolist(), strict=True):
         if not abs(value) < float("inf"):
             raise ValueError(
                 f"the loss of task '{name}' is {value}; look at its labels and inputs, or lower the learning rate"
             )
-    return values
+
+
+def scale_of(scaler: Any, losses: Mapping[str, Tensor]) -> float:
+    """The factor of a gradient scaler; one without."""
+    if scaler is None or not scaler.is_enabled():
+        return 1.0
+    for loss in (*losses.values(), *getattr(losses, "absent", {}).values()):
+        if isinstance(loss, Tensor):
+            scaler.scale(loss.detach())  # a scaler starts with its first use
+            break
+    return float(scaler.get_scale())

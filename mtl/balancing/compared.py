@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtl.balancing.gramian import gramian
 from mtl.balancing.method import Answer
+from mtl.balancing.shards import Shards
 
 
 class Compared:
@@ -28,18 +29,25 @@ class Compared:
         rows: Tensor | None = None,
         groups: Tensor | None = None,
         starts: Sequence[int] = (),
+        shards: Shards | None = None,
     ) -> None:
         self.products = products.cpu() / scale**2 if scale != 1.0 else products.cpu()
         self.groups = groups if groups is None or scale == 1.0 else groups / scale**2
         self.scale, self.rows, self.starts = scale, rows, starts
+        self.shards = shards or Shards()
 
     @classmethod
-    def of(cls, rows: Tensor, scale: float, starts: Sequence[int] = ()) -> Compared:
-        """Compare rows, as a whole or by groups of columns."""
+    def of(
+        cls, rows: Tensor, scale: float, starts: Sequence[int] = (), shards: Shards | None = None
+    ) -> Compared:
+        """Compare rows, as a whole or by groups of columns; with ``shards`` rows are some of all columns."""
+        shards = shards or Shards()
+        starts = shards.own_starts(starts)
         if not starts:
-            return cls(gramian(rows), scale, rows)
-        groups = torch.stack([gramian(rows[:, a:b]) for a, b in itertools.pairwise(starts)]).cpu()
-        return cls(groups.sum(dim=0), scale, rows, groups, starts)
+            return cls(shards.total(gramian(rows)), scale, rows, shards=shards)
+        groups = torch.stack([gramian(rows[:, a:b]) for a, b in itertools.pairwise(starts)])
+        groups = shards.total(groups).cpu()
+        return cls(groups.sum(dim=0), scale, rows, groups, starts, shards)
 
     def unscaled(self) -> Tensor | None:
         """The rows without the scaler's factor."""
@@ -55,7 +63,7 @@ class Compared:
         plain, w = float(self.products.sum().clamp(min=0).sqrt()), answer.weights
         if w is None:
             assert answer.direction is not None
-            length = float(answer.direction.double().norm())
+            length = float(self.shards.total(answer.direction.double().square().sum()).sqrt())
         elif w.dim() == 1:
             length = float((w @ self.products @ w).clamp(min=0).sqrt())
         else:

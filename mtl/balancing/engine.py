@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from mtl.balancing.factors import Factor, find_factors
+from mtl.balancing.factors_of_all import agreed_factors, gathered
 from mtl.balancing.fork import Leaf, find_fork
 from mtl.balancing.gramian import gramian, weighted_sum
 from mtl.balancing.method import Answer, Level
 from mtl.balancing.passes import backward, gradients, trunk_factors, trunk_rows
 from mtl.balancing.rows import Parameters, Rows, accumulate, gradients_set_aside
+from mtl.balancing.shards import Shards
 from mtl.balancing.stream import streamed_gramian
 
 _NEEDS_A_FORK = (
@@ -49,6 +51,7 @@ class Step:
         level: see `mtl.Balancer`.
         scale: the factor of a gradient scaler: rows and what is written carry it.
         keep: the graph is still needed afterwards.
+        shards: how several processes share the rows; the losses are then shares that add up over processes.
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class Step:
         level: Level = "parameters",
         scale: float = 1.0,
         keep: bool = False,
+        shards: Shards | None = None,
     ) -> None:
         _refuse_hooks([*shared, *heads])
+        self.shards = shards or Shards()
         self.losses, self.shared, self.heads = list(losses), list(shared), list(heads)
         self.level, self.scale, self.keep, self.buffer = level, scale, keep, buffer
         self.fork = find_fork(self.losses, self.shared, self.heads)
@@ -71,18 +76,23 @@ class Step:
         self._features: list[tuple[Leaf, Tensor]] = []  # leaf and its shape, after `rows` by features
         self._stacked: Tensor | None = None  # the rows by features
         self._rows: Tensor | None = None  # the rows by all shared parameters
-        self._factors: list[Factor] = []  # the layers that `products` kept as factors
+        self._factors: list[Factor] = []  # the layers that `products` kept as factors,
+        self._signals: list[Tensor] = []  # what it kept of each,
+        self._dense: Tensor  # and the rows of all others
         if level == "features" and self.fork is None:
             raise ValueError(f"level='features' {_NEEDS_A_FORK}")
 
-    def rows(self, *, columns: Parameters | None = None, places: Sequence[int] | None = None) -> Tensor:
+    def rows(
+        self, *, columns: Parameters | None = None, places: Sequence[int] | None = None, read: bool = True
+    ) -> Tensor:
         """The tasks' gradients [T, N]: by all shared parameters, by ``columns`` of them, or by the features.
 
         With ``places``, rows are added to those of the open buffer (for accumulation), and the buffer is returned.
+        Among several processes N are the columns of `Shards`; ``read``: it matters which of the features they are.
         """
         T = len(self.losses)
         if self.level == "features":
-            return self._feature_rows()
+            return self._feature_rows(read)
         wanted = self.shared if columns is None else list(columns)
         if places is None:
             self.buffer.open(T, wanted)
@@ -96,7 +106,9 @@ class Step:
                 trunk_rows(roots, seeds, wanted, self.buffer, at, add=adds, all_leaves=everything, keep=keep)
             else:
                 self._rows_through_everything(at, wanted, add=places is not None, keep=keep)
-        found = self.buffer[:T] if places is None else self.buffer[:]
+        if places is not None:
+            return self.buffer[:]  # of this process's; they are added up once they are complete
+        found = self.shards.summed(self.buffer[:T])
         self._rows = found if columns is None else None
         return found
 
@@ -108,23 +120,32 @@ class Step:
         if stream and self.fork is None:
             raise ValueError(f"stream=True {_NEEDS_A_FORK}")
         T = len(self.losses)
+        alone = self.shards.together is None
         if self.fork is None or self.level == "features" or (T == 1 and not stream):
-            return gramian(self.rows())
+            return self.shards.total(gramian(self.rows(read=False)))
         roots, seeds = self._trunk_seeds()
-        factors = find_factors(roots, self.shared, T)
+        if self.shards.together is None:
+            factors = find_factors(roots, self.shared, T)
+        else:
+            factors, sizes = agreed_factors(roots, self.shared, T, self.shards.together)
         if stream:
             if factors is None:
                 raise ValueError("stream=True does not pass a re-entrant checkpoint: use use_reentrant=False")
-            return streamed_gramian(roots, seeds, self.shared, factors)
+            return streamed_gramian(roots, seeds, self.shared, factors if alone else [], self.shards)
         if not factors:
-            return gramian(self.rows())
+            return self.shards.total(gramian(self.rows()))
         replaced = {id(p) for factor in factors for p in factor.parameters}
         dense = [p for p in self.shared if id(p) not in replaced]
         self.buffer.open(T, dense, [(f.n, f.out) for f in factors], like=self.shared)
         trunk_factors(roots, seeds, dense, factors, self.buffer, keep=self.keep)
-        self._factors = factors
-        parts = zip(factors, self.buffer.extra(T), strict=True)
-        return gramian(self.buffer[:T]) + sum(factor.products(signals) for factor, signals in parts)
+        self._factors, self._signals = factors, self.buffer.extra(T)
+        if self.shards.together is not None:
+            self._factors, self._signals = gathered(factors, self._signals, sizes, self.shards.together)
+        self._dense = self.shards.summed(self.buffer[:T])
+        parts = zip(self._factors, self._signals, strict=True)
+        return self.shards.total(gramian(self._dense)) + sum(
+            self.shards.beside(factor.products(signals)) for factor, signals in parts
+        )
 
     @torch.no_grad()
     def write(
@@ -135,27 +156,40 @@ class Step:
         Weights by group are for the groups of columns that begin at ``starts``. ``factor`` lengthens what the trunk
         gets; with ``weigh_heads`` the heads get the weighted sum as well.
         """
-        weights, T = answer.weights, len(self.losses)
+        weights = answer.weights
+        direction: Tensor | None = None
+        trunk: list[Tensor | None] = [None] * len(self.shared)  # what other processes have a part in
         if self._rows is not None:
             direction = combine_rows(weights, answer.direction, self._rows, starts)
-            self.buffer.write(factor * direction if factor != 1 else direction)
+            direction = self.shards.complete(direction, answer)
+            direction = factor * direction if factor != 1 else direction
         elif self._factors:
             assert weights is not None
-            self.buffer.write(weighted_sum(factor * weights, self.buffer[:T]))
-            for layer, signals in zip(self._factors, self.buffer.extra(T), strict=True):
+            direction = self.shards.complete(weighted_sum(factor * weights, self._dense), answer)
+            for layer, signals in zip(self._factors, self._signals, strict=True):
                 found = layer.direction(factor * weights, signals)
                 for parameter, gradient in zip(layer.parameters, found, strict=True):
                     accumulate(parameter, gradient.to(parameter.dtype))
-        else:
+        elif self.shards.together is None:
             self._trunk_pass(weights, answer.direction, factor)
+        else:
+            with gradients_set_aside(self.shared):
+                self._trunk_pass(weights, answer.direction, factor)
+                trunk = [p.grad for p in self.shared]
         if weigh_heads and weights is not None:
             with gradients_set_aside(self.heads), torch.enable_grad():
                 seeds = [(self.scale * w).to(loss) for w, loss in zip(weights, self.losses, strict=True)]
                 backward(self.losses, seeds, inputs=self.heads, keep=self.keep)
                 self.head_gradients = [p.grad for p in self.heads]
-        for parameter, own in zip(self.heads, self._own_gradients(), strict=True):
-            if own is not None:
-                accumulate(parameter, own)
+        parts, own = self.heads, self._own_gradients()
+        if direction is None:
+            parts, own = [*self.shared, *self.heads], [*trunk, *own]
+        own, self.buffer.reached = self.shards.gradients(parts, own, self.buffer.reached)
+        if direction is not None:
+            self.buffer.write(direction)
+        for parameter, summed in zip(parts, own, strict=True):
+            if summed is not None:
+                accumulate(parameter, summed)
 
     def _own_gradients(self) -> list[Tensor | None]:
         """The heads' gradients, by a pass of their own where none has given them yet."""
@@ -195,7 +229,7 @@ class Step:
             [row.get(leaf) for leaf in leaves] for row in cotangents
         ]
 
-    def _feature_rows(self) -> Tensor:
+    def _feature_rows(self, read: bool) -> Tensor:
         cotangents, T = self._split(), len(self.losses)
         shapes = {leaf: gradient for row in cotangents for leaf, gradient in row.items()}
         self._features = sorted(shapes.items(), key=lambda item: item[0])
@@ -209,7 +243,9 @@ class Step:
             parts = [row.get(leaf) for leaf, _ in self._features]
             self.buffer.put(k, [None if part is None else part.reshape(1, -1) for part in parts])
         self._stacked = self.buffer.whole(T)
-        return self._stacked
+        return self.shards.features(
+            self._stacked, [like.numel() for _, like in self._features], place=read or self.shards.whole
+        )
 
     def _rows_through_everything(self, at: list[int], wanted: Parameters, *, add: bool, keep: bool) -> None:
         """T whole backward passes; the heads' gradients add up on the way."""
@@ -233,6 +269,8 @@ class Step:
             return
         if direction is None and self._stacked is not None and weights is not None:
             direction = weighted_sum(weights, self._stacked)
+        elif direction is not None:
+            direction = self.shards.of_features(direction)
         if direction is not None:
             parts, at = {}, 0
             for leaf, like in self._features:

@@ -111,11 +111,17 @@ def find_factors(
 
     None where the graph has a part that only a plain backward passes (a re-entrant checkpoint).
     """
+    found = all_factors(roots, shared)
+    return None if found is None else [factor for factor in found if _pays(factor, tasks)]
+
+
+def all_factors(roots: Sequence[GradientEdge], shared: Sequence[nn.Parameter]) -> list[Factor] | None:
+    """The layers behind ``roots`` that can be had as products; None as `find_factors` says."""
     own, uses = {id(p) for p in shared}, incoming([root.node for root in roots])
     if any(node.name() == "CheckpointFunctionBackward" for node in uses):
         return None
     found = (_factor(node, own, uses) for node in uses if node.name() in _PLACES)
-    return [factor for factor in found if factor is not None and _pays(factor, tasks)]
+    return [factor for factor in found if factor is not None]
 
 
 def incoming(roots: Sequence[Node]) -> dict[Node, int]:

@@ -30,6 +30,7 @@ class Last:
             losses were used, or the weights of an earlier step.
         factor: by how much ``match_norm`` lengthened the direction; 1 without.
         refreshed: whether the weights were solved for in this step (``every``).
+        sent_bytes: what this process sent to others (`mtl.distributed.Ranks`); batch normalisation's is not in it.
     """
 
     tasks: tuple[str, ...]
@@ -38,6 +39,7 @@ class Last:
     gramian: Tensor | None
     factor: float = 1.0
     refreshed: bool = True
+    sent_bytes: float = 0.0
 
     @property
     def cosines(self) -> Tensor | None:

@@ -64,6 +64,7 @@ class Given:
     known_gramian: Tensor | None = None
     known_jacobian: Tensor | None = None
     known_groups: Tensor | None = None  # [G, T, T], for methods that go by layer
+    known_columns: tuple[int, Any] | None = None  # of how many columns the jacobian's are which: an index
 
     @property
     def losses(self) -> Tensor:
@@ -88,6 +89,12 @@ class Given:
     def jacobian(self) -> Tensor:
         """The tasks' gradients as rows, [T, P]."""
         return _declared(self.known_jacobian, self.method, "jacobian")
+
+    def draw_columns(self) -> Tensor:
+        """Uniform numbers in 0..1, one a column [P] of the jacobian, as if all columns of the step were here."""
+        rows = self.jacobian  # drawn on the CPU, so that every device draws the same
+        total, here = (rows.shape[1], slice(None)) if self.known_columns is None else self.known_columns
+        return torch.rand(total, generator=self.generator)[here].to(rows)
 
     def pick(self, values: TaskValues, option: str, *, default: float = 1.0) -> Tensor:
         """The values of an option for the tasks that take part, [T] float64; ``default`` for ``None``."""
@@ -129,6 +136,9 @@ class Method:
     weights_heads: ClassVar[bool] = False
     #: The answer is a direction, without weights.
     answers_direction: ClassVar[bool] = False
+    #: Each number of the direction depends on its own column of the jacobian alone (draws: `Given.draw_columns`), and
+    #: there is no state: several processes then work on some columns each.
+    column_wise: ClassVar[bool] = False
     #: The state holds gradients, [T, P].
     keeps_gradients: ClassVar[bool] = False
     #: Where the gradients are taken unless the balancer is told otherwise.

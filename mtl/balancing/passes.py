@@ -16,6 +16,7 @@ from torch.autograd.graph import GradientEdge
 
 from mtl.balancing.factors import Factor
 from mtl.balancing.rows import Parameters, Rows
+from mtl.distributed.ranks import ranks
 
 Seeds = Sequence[Sequence[Tensor | None]]
 _batched: dict[object, bool] = {}  # by layout: is vmap the faster one?
@@ -158,8 +159,8 @@ def _at_once_is_faster(
 ) -> bool:
     """On a CPU never. Elsewhere the first step of a layout times both; vmap loses where it cannot pass the trunk."""
     first = next(s for seed in seeds for s in seed if s is not None)
-    if first.device.type == "cpu" or len(seeds) == 1:
-        return False
+    if first.device.type == "cpu" or len(seeds) == 1 or ranks() is not None:
+        return False  # among several processes each would time for itself, and passes must be the same on all
     parameters = [p.shape for p in inputs if isinstance(p, Tensor)]
     layout = (len(seeds), first.shape, first.device, *parameters, *((f.n, f.out) for f in factors))
     if layout not in _batched:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mtl.balancing.engine import combine_rows
 from mtl.balancing.method import Answer
 from mtl.balancing.rows import Rows, accumulate
+from mtl.balancing.shards import Shards
 
 
 @dataclass(eq=False)
@@ -44,10 +45,11 @@ class Pending:
         """Which tasks had a label in any micro-batch."""
         return list(map(int, self.seen.nonzero().flatten()))
 
-    def writer(self, rows: Rows, shared: int) -> Writer:
+    def writer(self, rows: Rows, shared: int, shards: Shards) -> Writer:
         places = self.places()
         everyone = len(places) == len(self.seen)
-        return Writer(self, rows, rows[:] if everyone else rows[places], shared)
+        found = shards.summed(rows[:] if everyone else rows[places])
+        return Writer(self, rows, found, shards.own_starts([shared])[0], shards)
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Writer:
     rows: Rows
     found: Tensor  # [T, N] of the tasks that took part
     shared: int  # columns of the shared parameters; any others are of heads that the method weights
+    shards: Shards
 
     def write(
         self, answer: Answer, starts: Sequence[int] = (), *, factor: float = 1.0, weigh_heads: bool = False
@@ -66,6 +69,11 @@ class Writer:
         direction = combine_rows(answer.weights, answer.direction, self.found, starts)
         if factor != 1:
             direction = torch.cat([factor * direction[: self.shared], direction[self.shared :]])
+        direction, heads = self.shards.complete(direction, answer), list(self.pending.heads)
+        own, self.rows.reached = self.shards.gradients(
+            heads, list(self.pending.heads.values()), self.rows.reached
+        )
         self.rows.write(direction)
-        for parameter, gradient in self.pending.heads.items():
-            accumulate(parameter, gradient)
+        for parameter, gradient in zip(heads, own, strict=True):
+            if gradient is not None:
+                accumulate(parameter, gradient)

@@ -26,7 +26,7 @@ class Rows:
         self._extra: list[Tensor]
         self.forget()
         self._parameters: Parameters = ()
-        self._reached: list[bool] = []
+        self.reached: list[bool] = []
 
     def open(
         self,
@@ -43,7 +43,7 @@ class Rows:
         kinds = [*parameters, *like]
         dtype, device = rows_dtype(kinds), kinds[0].device if kinds else torch.device("cpu")
         layout = (dtype, device, *extra, *((p.shape, p.stride()) for p in parameters))
-        self._parameters, self._reached = tuple(parameters), [False] * (len(parameters) + len(extra))
+        self._parameters, self.reached = tuple(parameters), [False] * (len(parameters) + len(extra))
         if layout == self._layout and tasks <= self._buffer.shape[0]:
             return
         self.forget()
@@ -110,7 +110,7 @@ class Rows:
             yield
             for place, view in enumerate(self._views[row]):
                 if place in filled:
-                    self._reached[place] = True
+                    self.reached[place] = True
                 elif not add:
                     view.zero_()
 
@@ -131,7 +131,7 @@ class Rows:
             if gradient is None:
                 view.zero_()
             else:
-                self._reached[place] = True
+                self.reached[place] = True
                 view.copy_(gradient)
 
     def clear(self) -> None:
@@ -141,7 +141,7 @@ class Rows:
     @torch.no_grad()
     def write(self, direction: Tensor) -> None:
         """Add ``direction`` [P] to ``.grad``; a parameter that no loss reached keeps its own."""
-        for parameter, start, reached in zip(self._parameters, self._starts, self._reached, strict=False):
+        for parameter, start, reached in zip(self._parameters, self._starts, self.reached, strict=False):
             if reached:
                 part = _view(direction, start, parameter)
                 accumulate(parameter, part.to(device=parameter.device, dtype=parameter.dtype))

@@ -62,6 +62,16 @@ def put(state: Any, places: Tensor, new: Any) -> Any:
     return type(state)._make(fields)
 
 
+def shares(weights: Tensor) -> Tensor:
+    """Weights [T] >= 0 of the tasks that take part, as shares of one; equal where all the weight is with absent tasks.
+
+    >>> shares(torch.tensor([1.0, 3.0])), shares(torch.tensor([0.0, 0.0]))
+    (tensor([0.2500, 0.7500]), tensor([0.5000, 0.5000]))
+    """
+    total = weights.sum()
+    return weights / total if total > 0 else torch.full_like(weights, 1 / len(weights))
+
+
 def move(state: Any, device: torch.device) -> Any:
     """The state with its tensors on ``device``."""
     return _each(state, lambda value, _: value.to(device) if isinstance(value, Tensor) else value)

@@ -19,6 +19,7 @@ from mtl.balancing.factors import Factor, incoming, leaf_variable
 from mtl.balancing.gramian import gramian
 from mtl.balancing.passes import each_alone
 from mtl.balancing.rows import rows_dtype
+from mtl.balancing.shards import Shards
 
 
 @dataclass
@@ -74,13 +75,17 @@ def streamed_gramian(
     seeds: Sequence[Sequence[Tensor | None]],
     shared: Sequence[nn.Parameter],
     factors: Sequence[Factor],
+    shards: Shards | None = None,
 ) -> Tensor:
     """Inner products [T, T] float64 of the gradients of ``shared`` for each row of ``seeds`` at ``roots``.
+
+    Several processes add up the rows of each layer, and have no factors.
 
     The graph is kept. Memory: T rows of one layer, and T gradients of the tensor at a cut, neither above T times the
     largest layer. A parameter that is used in several pieces is compared in the first, from where all its uses are
     reached.
     """
+    shards = shards or Shards()
     room = max(p.numel() for p in shared)
     own = {id(p) for p in shared} - {id(p) for factor in factors for p in factor.parameters}
     dtype = rows_dtype(shared)
@@ -92,9 +97,9 @@ def streamed_gramian(
         inside = [factor for factor in factors if factor.node in part.nodes]
         *first, last = _layers([*inside, *columns], room)
         for layer in first:
-            products += _compared(part.entries, layer, flowing, None, dtype)
-        products += _compared(part.entries, last, flowing, part.exit, dtype)
-    return products
+            products += _compared(part.entries, layer, flowing, None, dtype, shards)
+        products += _compared(part.entries, last, flowing, part.exit, dtype, shards)
+    return shards.total(products)
 
 
 def _compared(
@@ -103,6 +108,7 @@ def _compared(
     flowing: list[list[Tensor | None]],
     exit: GradientEdge | None,
     dtype: torch.dtype,
+    shards: Shards,
 ) -> Tensor:
     """The products [T, T] of the gradients of one layer, by T passes from ``entries``.
 
@@ -124,7 +130,7 @@ def _compared(
         if isinstance(entry, Factor):
             products += entry.products(columns.unflatten(1, (entry.n, entry.out)))
         else:
-            products += gramian(columns)
+            products += gramian(shards.summed(columns))
     return products
 
 

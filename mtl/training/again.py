@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtl.balancing.joined import batch_losses
+from mtl.distributed import Losses, ranks
 from mtl.model import MultiTaskModel
 from mtl.training.micro import Part, add_up
 from mtl.training.precision import Precision
@@ -35,12 +37,15 @@ def losses_again(
     Buffers and generators stay as they are.
     """
     device, found = precision.device, dict[str, Tensor]()
+    together, names = ranks(), tuple(task.name for task in model.tasks)
     before = [buffer.clone() for buffer in model.buffers()]  # normalisation statistics move once a step
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         set_random_state(drawn, device)
         for part in parts:
             losses = part.shared(model.losses(precision.forward(model, part.inputs), part.targets))
+            if together is not None:
+                batch_losses(losses, names, together, graph=False)
             add_up(found, losses)
     for buffer, kept in zip(model.buffers(), before, strict=True):
         buffer.copy_(kept)
-    return found
+    return found if together is None else Losses(found, dict.fromkeys(found, 1))  # joined: the same for all

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from mtl.inputs import apply, channels_last
+from mtl.inputs import apply, channels_last, tensors
 from mtl.metrics import Scores
 from mtl.model import MultiTaskModel
 from mtl.training.batches import Data, batches, to_device
@@ -31,7 +31,8 @@ def evaluate(model: MultiTaskModel, data: Data, *, batch_size: int = 64) -> dict
     """{task: {metric: value, ..., "loss": value}} over all of ``data``; the model's modes are put back.
 
     Sums and counts over the whole split, so that the batch size changes nothing but rounding. Missing labels do
-    not count; a task without a label is left out.
+    not count; a task without a label is left out. Several processes take a share each, and all get the scores of the
+    whole: every one of them must call this.
 
     >>> import mtl
     >>> data = mtl.dataset("diabetes")
@@ -44,5 +45,7 @@ def evaluate(model: MultiTaskModel, data: Data, *, batch_size: int = 64) -> dict
     with evaluating(model):
         for batch in batches(data, batch_size):
             inputs, targets = to_device(batch, device)
+            if not len(next(iter(tensors(inputs).values()))):
+                continue  # a share may be empty
             scores.update(apply(model, channels_last(inputs)), targets)
     return scores.compute()

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from mtl.balancing import Balancer
 from mtl.data.task_data import TaskData, check_targets
+from mtl.distributed import is_first
 from mtl.model import MultiTaskModel
 from mtl.training.asked import of_balancer, of_data, of_optimizer, plain
 from mtl.training.batches import Data, batch_count
@@ -25,8 +26,9 @@ from mtl.training.optimisation import make_optimizer, make_schedule
 from mtl.training.precision import Precision
 from mtl.training.result import FitResult, Interrupted, Record
 from mtl.training.selection import Selection
-from mtl.training.state import check_keeps_state, restored
-from mtl.training.streams import seeded
+from mtl.training.state import check_keeps_state
+from mtl.training.streams import own_stream, seeded
+from mtl.training.together import together_restored
 
 
 def fit(
@@ -119,6 +121,10 @@ def fit(
         Interrupted: on Ctrl-C or SIGTERM, after the step (a validation is cut short) and with a checkpoint; a
             KeyboardInterrupt with the result so far.
 
+    Among several processes (`mtl.distributed.start`, torchrun) every one calls this with the same arguments. They start
+    from the first one's weights, share each batch, validate in shares, and get the same result; the first alone logs
+    and writes.
+
     >>> import mtl
     >>> data = mtl.dataset("diabetes")
     >>> with mtl.seeded(0):
@@ -206,15 +212,15 @@ def fit(
         seed=seed,
         asked=asked,
     )
-    hidden = None if progress is None else not progress
+    hidden = (None if progress is None else not progress) if is_first() else True
     with (
         compiled(model) if compile else nullcontext(),
-        seeded(seed, "train"),
+        seeded(seed, own_stream("train")),
         tqdm(total=total, disable=hidden, unit="step", leave=False) as bar,
     ):
-        if resume and checkpoints is not None and restored(loop, checkpoints, allow_change):
+        if resume and checkpoints is not None and together_restored(loop, checkpoints, allow_change):
             bar.update(loop.result.steps)
-            if log is not None:
+            if log is not None and is_first():
                 log(list(loop.result.records))
         try:
             loop.run(bar)

@@ -6,6 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from mtl.balancing import Balancer
 from mtl.conflict import Gathering
+from mtl.distributed import is_first, ranks
 from mtl.inputs import channels_last
 from mtl.model import MultiTaskModel
 from mtl.training.again import losses_again, random_state, set_random_state
@@ -32,7 +34,7 @@ from mtl.training.precision import Precision
 from mtl.training.result import FitResult, Record, rows
 from mtl.training.selection import Selection
 from mtl.training.state import state_of
-from mtl.training.streams import generator
+from mtl.training.streams import generator, own_stream
 
 logger = logging.getLogger("mtl")
 Augment = Callable[[Any, torch.Generator], Any]  # a tensor, or {name: tensor} where the data has several
@@ -70,7 +72,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
-        self.shake = generator(self.seed, "augment")
+        self.shake = generator(self.seed, own_stream("augment"))
         self.best: dict[str, Tensor] | None = None
         self.window: dict[str, list[Tensor]] = {task.name: [] for task in self.model.tasks}
         self.place: Place | None = None  # in the data, after the last step done
@@ -165,7 +167,9 @@ class Loop:
         while True:
             drawn = random_state(self.device)
             try:
-                with self.signals.at_once():
+                with (
+                    self.signals.at_once() if ranks() is None else nullcontext()
+                ):  # processes stop between steps
                     scores = {} if self.validation is None else evaluate(self.model, self.validation)
                     return scores, self.observe(self.model, step) if self.observe is not None else []
             except Stopped:
@@ -173,19 +177,22 @@ class Loop:
                 self._stop()
 
     def _stop(self) -> None:
-        """Obey a signal, with a checkpoint first."""
+        """Obey a signal, of this process or of another, with a checkpoint first."""
         self.save("last")
         self.signals.obey()
+        if ranks() is not None:
+            raise KeyboardInterrupt
 
     def _pause(self, bar: tqdm[Any]) -> None:
         """Between two steps: a signal, the validation that is due, or a checkpoint in good time."""
-        if self.signals.held is not None:
+        group, held = ranks(), self.signals.held is not None
+        if held if group is None else bool(group.sums(torch.tensor([held]))[0]):
             self._stop()
         step, late = self.result.steps, time.monotonic() - self.saved_at
         if step > self.validated and (step % self.validate_every == 0 or step == self.steps):
             assert self.place is not None
             scores = self.validate(step, self.place.epoch)
-            if bar.disable:
+            if bar.disable and is_first():
                 logger.info("step %d of %d: %s", step, self.steps, _in_words(scores))
         elif step and self.recovery_minutes is not None and late >= 60 * self.recovery_minutes:
             self.save("last")

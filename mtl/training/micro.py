@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mtl.distributed import joined_values, ranks
 from mtl.inputs import Inputs, each
 from mtl.tasks import Task
 from mtl.training.batches import Batch, examples
@@ -65,15 +66,19 @@ def micro_batches(batch: Batch, count: int, tasks: Sequence[Task]) -> list[Part]
     [(2, {'y': 0.5}), (3, {'y': 0.5})]
     """
     inputs, targets = batch
-    rows = examples(inputs)
-    if count == 1 or any(len(target) != rows for target in targets.values()):
-        return [Part(inputs, targets)]  # targets that do not fit are for the loss to refuse
+    if count == 1:
+        return [Part(inputs, targets)]
+    rows, together = examples(inputs), ranks()
+    odd = any(len(target) != rows for target in targets.values())  # the loss refuses them
     ends = [k * rows // count for k in range(count + 1)]
     slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
     labels = [{name: target[part] for name, target in targets.items()} for part in slices]
-    counts = torch.tensor([label_counts(tasks, own) for own in labels])  # [count, T]
-    if not bool(counts.any()):
-        return [Part(inputs, targets)]  # whose loss says so
+    counts = torch.tensor([[0] * len(tasks) if odd else label_counts(tasks, own) for own in labels])
+    if together is not None:  # every process must have the same parts, with their shares of all labels
+        counts, odds = together.sums(counts, torch.tensor([odd]))
+        odd = bool(odds)
+    if odd or not bool(counts.any()):
+        return [Part(inputs, targets)]
     shares = counts.double() / counts.sum(dim=0).clamp(min=1)
     names = [task.name for task in tasks]
     return [
@@ -84,6 +89,6 @@ def micro_batches(batch: Batch, count: int, tasks: Sequence[Task]) -> list[Part]
 
 
 def add_up(total: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
-    """Add the values of a part's losses to those so far."""
-    for name, loss in losses.items():
-        total[name] = total[name] + loss.detach() if name in total else loss.detach()
+    """Add the values of a part's losses (of all processes, where they were joined) to those so far."""
+    for name, loss in joined_values(losses).items():
+        total[name] = total[name] + loss if name in total else loss

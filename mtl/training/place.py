@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
 
 from mtl.training.batches import Batch, Data
 
@@ -58,6 +59,8 @@ def walk(
         if name in known:
             known[name].set_state(state)
     while True:
+        if isinstance(data, DataLoader) and isinstance(data.sampler, DistributedSampler):
+            data.sampler.set_epoch(epoch - 1)  # each pass begins with the next
         default = torch.get_rng_state()
         if again and after is not None:
             torch.set_rng_state(after.starts["default"])

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from mtl.distributed.ranks import ranks
+
 
 def stream_seed(seed: int, name: str) -> int:
     """A 63-bit seed for the stream ``name`` of the run ``seed`` (NumPy's SeedSequence does the mixing).
@@ -23,6 +25,16 @@ def stream_seed(seed: int, name: str) -> int:
         raise ValueError(f"seed must be >= 0, got {seed}")
     state = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
+
+
+def own_stream(name: str) -> str:
+    """The stream of this process: what is drawn for its own examples differs from what others draw for theirs.
+
+    >>> own_stream("augment")    # alone
+    'augment'
+    """
+    together = ranks()
+    return name if together is None or together.rank == 0 else f"{name} of rank {together.rank}"
 
 
 def generator(seed: int, name: str) -> torch.Generator:

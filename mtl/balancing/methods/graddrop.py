@@ -34,6 +34,7 @@ class GradDrop(Method):
     name: ClassVar[str] = "graddrop"
     needs: ClassVar[Needs] = "jacobian"
     answers_direction: ClassVar[bool] = True
+    column_wise: ClassVar[bool] = True
     leak: TaskValues = None
 
     def __post_init__(self) -> None:
@@ -41,8 +42,7 @@ class GradDrop(Method):
 
     def solve(self, given: Given, state: None) -> tuple[Answer, None]:
         rows = given.jacobian
-        # drawn on the CPU, so that every device draws the same
-        drawn = torch.rand(rows.shape[1], generator=given.generator).to(rows)
+        drawn = given.draw_columns()
         leak = given.pick(self.leak, "leak", default=0.0).to(rows)[:, None]
 
         def kept(rows: Tensor, drawn: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from mtl.balancing.gramian import gramian
 from mtl.balancing.method import Answer, Given, Method, Needs, PerTask, Size, check_number
 from mtl.balancing.solvers import project_to_simplex
+from mtl.balancing.state import shares
 
 
 class MoCoState(NamedTuple):
@@ -65,7 +66,7 @@ class MoCo(Method):
         steps = state.steps + 1
         rate = torch.where(steps == 1, 1.0, self.beta * steps**-self.beta_decay)
         mean = follow(state.mean, given.jacobian, rate)
-        w = state.weights.cpu() / state.weights.sum().cpu()
+        w = shares(state.weights.cpu())
         slope = gramian(mean).cpu() @ w + self.rho * w
         w = project_to_simplex(w - self.gamma * steps.cpu() ** -self.gamma_decay * slope)
         weights = len(given.tasks) * w

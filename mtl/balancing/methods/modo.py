@@ -8,6 +8,7 @@ import torch
 from mtl.balancing.gramian import cross_products
 from mtl.balancing.method import Answer, Given, Method, Needs, PerTask, Size, check_number
 from mtl.balancing.solvers import project_to_simplex
+from mtl.balancing.state import shares
 
 
 class PairState(NamedTuple):
@@ -68,7 +69,7 @@ class MoDo(Method):
         return PairState.start(size)
 
     def solve(self, given: Given, state: PairState) -> tuple[Answer, PairState]:
-        w = state.weights.cpu() / state.weights.sum().cpu()
+        w = shares(state.weights.cpu())
         w = project_to_simplex(w - self.gamma * (state.products(given) @ w + self.rho * w))
         weights = len(given.tasks) * w
         return Answer(weights=weights), PairState(given.jacobian.clone(), weights, state.steps + 1)

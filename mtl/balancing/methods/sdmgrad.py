@@ -17,6 +17,7 @@ from mtl.balancing.method import (
 )  # fmt: skip
 from mtl.balancing.methods.modo import PairState
 from mtl.balancing.solvers import project_to_simplex
+from mtl.balancing.state import shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class SDMGrad(Method):
         products = products / mean / mean
         q = given.pick(self.preference, "preference")
         q = q / q.sum()
-        w = state.weights.cpu() / state.weights.sum().cpu()
+        w = shares(state.weights.cpu())
         velocity = torch.zeros_like(w)
         for _ in range(self.iterations):
             velocity = self.momentum * velocity + products @ (w + self.pull * q)

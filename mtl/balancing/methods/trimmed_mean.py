@@ -30,6 +30,7 @@ class TrimmedMean(Method):
     name: ClassVar[str] = "trimmed_mean"
     needs: ClassVar[Needs] = "jacobian"
     answers_direction: ClassVar[bool] = True
+    column_wise: ClassVar[bool] = True
     trim: int = 1
 
     def __post_init__(self) -> None:

@@ -1,0 +1,39 @@
+"""`mtl.fit` among several processes."""
+
+import pytest
+
+from tests.mtl.distributed.processes import together
+from tests.mtl.distributed.runs import fitted, written
+from tests.mtl.distributed.test_equal import difference
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_several_processes_train_as_one_does(world: int) -> None:
+    one, ranks = fitted(), together(fitted, world)
+    for found in ranks:
+        assert {name: d for name in one if not (d := difference(found[name], one[name])) < 1e-6} == {}
+
+
+def test_the_first_process_writes_and_mistakes_are_told_to_all() -> None:
+    first, second = together(written, 2)
+    assert first["files"] == ["best", "last"]
+    assert second["files"] == []
+    assert first["logged"] == first["records"] == second["records"] > 0
+    assert second["logged"] == 0
+    assert first["classes"] == second["classes"]
+    assert "BatchNorm1d" in first["classes"]  # put back
+    assert first["steps"] == second["steps"] == 4
+    assert first["epochs"] == second["epochs"] == 2
+    assert not bool((first["draws"] == second["draws"]).any())
+    refused = first["refused"]
+    assert set(refused) == set(second["refused"])
+    assert "DistributedSampler" in refused["loader"]
+    assert "rank 0 has" in refused["seeds"]
+    assert "rank 1 has" in refused["models"]
+    assert "mtl.Losses" in refused["plain dict"]
+    assert "the loss of task 'sum' is nan" in refused["one rank's NaN"]
+    assert "'sum'" in refused["no loss on one"]
+    assert refused["an error on one"] == "rank 0 stops: another process refuses its losses, and says why"
+    assert "no task 'size'" in second["refused"]["an error on one"]
+    assert "the balancer's method" in refused["two methods"]
+    assert "batch normalisation needs two values" in refused["one row to normalise"]
