@@ -19,8 +19,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from recipes.config import UsageError
+
 Say = Callable[[str], None]
-START_ATTEMPTS = 3
+START_ATTEMPTS = 5  # over three seconds
 GRACE_S = 30  # what an interrupted run gets to write its last files
 
 
@@ -88,15 +90,20 @@ class Pool:
         self.running = []
 
     def start(self, job: Job) -> Running:
-        """Start a run; at once, however many are running."""
+        """Start a run; at once, however many are running.
+
+        Raises:
+            UsageError: the operating system gives no process.
+        """
         for attempt in range(START_ATTEMPTS):
             process = self._context.Process(target=_work, args=(job,))
             try:
                 process.start()
                 break
-            except (EOFError, ConnectionError):  # the server was killed; the next attempt starts another
+            except (EOFError, OSError) as error:  # the server was killed: the next attempt starts another
                 if attempt == START_ATTEMPTS - 1:
-                    raise
+                    raise UsageError(f"cannot start a process for {job.variant}: {error}") from error
+                time.sleep(0.2 * 2**attempt)
         run = Running(job, process)
         self.running.append(run)
         return run
