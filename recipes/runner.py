@@ -45,7 +45,7 @@ def run_recipe(
     except KeyboardInterrupt:
         say("interrupted: the finished runs are kept")
         status = 130
-    build_report(options.out, say)
+    write_report(options.out, say)
     return status
 
 
@@ -64,7 +64,7 @@ def jobs_of(name: str, options: RunOptions, workers: int, command: Sequence[str]
     ]
 
 
-def build_report(out: Path, say: Say) -> None:
+def write_report(out: Path, say: Say) -> None:
     """Write ``report.html`` over the runs in ``out``; where several do so, the last has seen all of them."""
     import reports
 

@@ -136,7 +136,7 @@ def main(arguments: list[str]) -> int:
     """
     if len(arguments) != 3 or not all(word.isdigit() for word in arguments[1:]):
         flags(_Flags, ["--help"], "python -m recipes RECIPE --slurm", DOC)
-    from recipes.runner import build_report, jobs_of
+    from recipes.runner import jobs_of, write_report
     from recipes.workers import run_all
 
     out, task, tasks = Path(arguments[0]), int(arguments[1]), int(arguments[2])
@@ -155,7 +155,7 @@ def main(arguments: list[str]) -> int:
             if not (job.folder / "summary.json").exists():
                 status = max(status, _again(job, _say))
         status = max(status, run_all([job for job in mine if job not in begun], 1, _say))
-        build_report(out, _say)
+        write_report(out, _say)
         return status
 
 
