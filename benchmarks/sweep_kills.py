@@ -30,15 +30,14 @@ def command(out: Path, trials: int, steps: int) -> list[str]:
 
 
 def children(pid: int) -> list[int]:
-    """Processes below ``pid``, the deepest last (Linux)."""
+    """Processes that ``pid`` started (Linux)."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*"):
         try:
             below = [int(word) for word in (task / "children").read_text().split()]
         except OSError:
             continue
-        for child in below:
-            found += [child, *children(child)]
+        found += below
     return found
 
 
@@ -62,17 +61,19 @@ def main() -> int:
         time.sleep(0.5)
         if time.monotonic() - last < given.every:
             continue
-        last = time.monotonic()
         victim = chance.choice([worker for worker in workers if worker.poll() is None] or workers)
-        below = children(victim.pid)
-        if kills.total() % 2 and below:
-            os.kill(below[-1], signal.SIGKILL)
+        if kills.total() % 2:  # below the worker is the server that forks its trials
+            trials = [trial for server in children(victim.pid) for trial in children(server)]
+            if not trials:
+                continue  # between two; soon again
+            os.kill(trials[0], signal.SIGKILL)
             kills["a trial's process"] += 1
         elif victim.poll() is None:
             victim.kill()
             victim.wait()
             kills["a worker"] += 1
             workers[workers.index(victim)] = subprocess.Popen(line, stdout=log, stderr=log)
+        last = time.monotonic()
     with (out / "trials.csv").open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["stage"] == "search"]
     states = collections.Counter(row["state"] for row in rows)

@@ -14,7 +14,8 @@ from recipes.signals import exit_status, interruptible
 USAGE = """usage: python -m recipes RECIPE [options]    (python -m recipes RECIPE --help lists them)
        python -m recipes resume RUN [--allow-change NAME ...] [options]
        python -m recipes sweep RECIPE --space FILE --objective max:METRIC [options]
-       python -m recipes doctor
+       python -m recipes doctor                     (what works on this machine)
+       python -m recipes slurm --help               (--slurm sends a recipe or a sweep to a cluster)
 
 Each recipe trains its variants with every seed and writes run directories and report.html to --out.
 """

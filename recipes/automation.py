@@ -15,7 +15,7 @@ QUESTION = (
     "Does a search of learning rate, head sizes and branch points beat the defaults at what number of parameters, "
     "and what mattered?"
 )
-BASELINE, REFERENCE = "default", "default"
+BASELINE, REFERENCE = None, "default"
 TUNING = (
     "random and tpe: --trials trainings, chosen by mean validation accuracy; default: one training, no search"
 )

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     folder, allowed, flags = _split(arguments)
     jobs, out = _unfinished(folder, allowed, flags, ("python", "-m", "recipes", "resume", *arguments))
     from recipes.command_line import refuse_name_clash
-    from recipes.runner import build_report, check, run_jobs
+    from recipes.runner import check, run_jobs, write_report
     from recipes.signals import interruptible
 
     def say(line: str) -> None:
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     if not jobs:
         say(f"nothing to resume in {folder}: every run is done")
         if not (out / "report.html").exists():
-            build_report(out, say)
+            write_report(out, say)
         return 0
     check(jobs[0].options)
     with interruptible():

@@ -99,11 +99,11 @@ def run_jobs(
         say("interrupted: the finished runs are kept")
         status = exit_status(interrupt)
     if is_first():
-        build_report(out, say)
+        write_report(out, say)
     return status
 
 
-def build_report(out: Path, say: Say) -> None:
+def write_report(out: Path, say: Say) -> None:
     """Write ``report.html`` over the runs in ``out``; where several do so, the last has seen all of them."""
     import reports
 

@@ -102,6 +102,7 @@ def submit(arguments: Sequence[str]) -> int:
     executor.update_parameters(
         name="candelabra",
         timeout_min=options.minutes,
+        tasks_per_node=1,
         cpus_per_task=options.cpus,
         gpus_per_node=options.gpus,
         mem_gb=options.memory_gib,

@@ -38,7 +38,7 @@ def connect(url: str) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with reachable(url):
         if "://" in url:
-            return RDBStorage(url)
+            return _database(RDBStorage, url)
         if not url.endswith(".journal"):
             raise UsageError(
                 f"--storage must be FILE.journal or a database URL (sqlite:///FILE), got '{url}'"
@@ -65,13 +65,16 @@ def reachable(url: str) -> Iterator[None]:
 
     try:
         yield
-    except ImportError as error:
-        driver = "psycopg2-binary" if url.startswith("postgresql") else "the database's driver"
-        raise UsageError(f"the storage {_hidden(url)} needs a driver: pip install {driver}") from error
-    except (OSError, SQLAlchemyError, StorageInternalError) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) else str(error.__cause__ or error).splitlines()[0]
-        )
+    except OSError as error:
+        if error.filename and not str(error.filename).startswith(url):
+            raise UsageError(
+                f"cannot use {error.filename}: {error.strerror}; what was done is kept"
+            ) from error
+        raise UsageError(
+            f"the storage {_hidden(url)} cannot be reached: {error.strerror or error}"
+        ) from error
+    except (SQLAlchemyError, StorageInternalError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
         raise UsageError(f"the storage {_hidden(url)} cannot be reached: {reason}") from error
     except (ValueError, KeyError, AssertionError) as error:
         if "://" in url or not _traced_to_journal(error):
@@ -79,6 +82,16 @@ def reachable(url: str) -> Iterator[None]:
         raise UsageError(
             f"{url} is not a journal of a sweep, or was damaged; choose another --storage"
         ) from error
+
+
+def _database(kind: Any, url: str) -> Any:
+    # many workers may write at a time: SQLite then waits for its lock, a minute at most
+    how = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    try:
+        return kind(url, engine_kwargs=how)
+    except ImportError as error:
+        driver = "psycopg2-binary" if url.startswith("postgresql") else "the database's driver"
+        raise UsageError(f"the storage {_hidden(url)} needs a driver: pip install {driver}") from error
 
 
 class Pulse:

@@ -140,8 +140,9 @@ def main(arguments: list[str]) -> int:
     Raises:
         UsageError: options, a space, a folder or a storage that cannot be used.
     """
-    if not arguments or arguments[0].startswith("-"):
-        flags(SweepOptions, arguments or ["--help"], "python -m recipes sweep RECIPE", DOC)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        flags(SweepOptions, ["--help"], "python -m recipes sweep RECIPE", DOC)
+    if arguments[0].startswith("-"):
         raise UsageError("sweep: name the recipe first: python -m recipes sweep RECIPE --space FILE ...")
     if "--slurm" in arguments:
         from recipes.slurm import submit

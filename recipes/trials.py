@@ -42,9 +42,9 @@ class Queue:
 
     def fill(self) -> None:
         """Enqueue the slots that are not there yet."""
-        there = {trial.user_attrs.get("slot") for trial in self._all()}
         for i, slot in enumerate(self.slots):
-            if i not in there:
+            # looked up anew each time: another worker may be filling it too
+            if i not in {trial.user_attrs.get("slot") for trial in self._all()}:
                 self._enqueue(i, dict(slot.params), attempt=1, kills=0)
 
     def settings(self) -> dict[str, Any] | None:

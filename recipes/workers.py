@@ -18,10 +18,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from recipes.config import UsageError
 from recipes.signals import GRACE_S, end_with_parent, exit_status, shielded
 
 Say = Callable[[str], None]
-START_ATTEMPTS = 3
+START_ATTEMPTS = 5  # over three seconds
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,21 @@ class Pool:
         self.running = []
 
     def start(self, job: Job) -> Running:
-        """Start a run; at once, however many are running."""
+        """Start a run; at once, however many are running.
+
+        Raises:
+            UsageError: the operating system gives no process.
+        """
         for attempt in range(START_ATTEMPTS):
             process = self._context.Process(target=_work, args=(job,))
             try:
                 with shielded():  # the first one starts the server, too
                     process.start()
                 break
-            except (EOFError, ConnectionError):  # the server was killed; the next attempt starts another
+            except (EOFError, OSError) as error:  # the server was killed: the next attempt starts another
                 if attempt == START_ATTEMPTS - 1:
-                    raise
+                    raise UsageError(f"cannot start a process for {job.variant}: {error}") from error
+                time.sleep(0.2 * 2**attempt)
         run = Running(job, process)
         self.running.append(run)
         return run

@@ -223,7 +223,8 @@ def fit(
             if log is not None and is_first():
                 log(list(loop.result.records))
         try:
-            loop.run(bar)
+            with together(loop):
+                loop.run(bar)
         except KeyboardInterrupt as interrupt:
             loop.result.interrupted = True
             raise Interrupted(_finish(loop), loop.signals.last or signal.SIGINT) from interrupt
