@@ -39,7 +39,7 @@ class Options(RunOptions):
     train: int = 20_000
     """Training pairs."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the training's forward passes, by autocast; scores and maps are computed in fp32."""
+    """Of the training's forward passes, by autocast; scores are computed in fp32. Slow on CPUs that lack it."""
     lrs: tuple[float, ...] = (3e-3, 6e-3, 1.2e-2)
     """Peak learning rates of one-cycle AdamW to choose from."""
     shares: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)

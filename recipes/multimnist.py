@@ -37,7 +37,7 @@ class Options(RunOptions):
     train: int = 20_000
     """Training pairs."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the training's forward passes, by autocast; scores and maps are computed in fp32."""
+    """Of the training's forward passes, by autocast; scores are computed in fp32. Slow on CPUs that lack it."""
     methods: tuple[str, ...] = ("gradient", "integrated_gradients", "grad_cam")
     """Attribution methods."""
     examples: int = 8
