@@ -293,6 +293,19 @@ def test_damage_is_named(damage: str, tmp_path: Path) -> None:
         fit(tmp_path)
 
 
+def test_the_best_checkpoint_can_take_the_place_of_a_damaged_last(tmp_path: Path) -> None:
+    crash(tmp_path, 10)
+    shutil.rmtree(tmp_path / "last")
+    shutil.copytree(tmp_path / "best", tmp_path / "last")
+    assert same(contents(fit(tmp_path)), contents(fit(None)))
+
+
+def test_a_signal_in_the_last_step(tmp_path: Path) -> None:
+    with pytest.raises(mtl.Interrupted, match=f"after {STEPS} steps"):
+        fit(tmp_path, augment=cut_at(STEPS, lambda: signal.raise_signal(signal.SIGTERM)))
+    assert same(contents(fit(tmp_path, augment=cut_at(1, fail))), contents(fit(None)))
+
+
 def test_files_of_two_steps_are_refused(tmp_path: Path) -> None:
     for step in (1, 2):
         save_checkpoint(tmp_path / str(step), model(), {"step": step})
