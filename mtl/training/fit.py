@@ -28,7 +28,7 @@ from mtl.training.result import FitResult, Interrupted, Record
 from mtl.training.selection import Selection
 from mtl.training.state import check_keeps_state
 from mtl.training.streams import own_stream, seeded
-from mtl.training.together import together_restored
+from mtl.training.together import together, together_restored
 
 
 def fit(

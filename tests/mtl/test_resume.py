@@ -1,13 +1,10 @@
 """A resumed training is the uninterrupted one, bit for bit on a CPU, whenever it was ended."""
 
-import os
-import random
 import resource
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,8 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler
 
 import mtl
-from mtl.training.checkpoint import load_state, save_checkpoint, whole
+from mtl.training.checkpoint import load_state, save_checkpoint
 from tests.mtl.resumed import (
-    PRECISIONS,
     STEPS,
     CutError,
     contents,
@@ -27,7 +23,6 @@ from tests.mtl.resumed import (
     jitter,
     model,
     same,
-    start,
     table,
 )
 
@@ -296,6 +291,19 @@ def test_damage_is_named(damage: str, tmp_path: Path) -> None:
         fit(tmp_path)
 
 
+def test_the_best_checkpoint_can_take_the_place_of_a_damaged_last(tmp_path: Path) -> None:
+    crash(tmp_path, 10)
+    shutil.rmtree(tmp_path / "last")
+    shutil.copytree(tmp_path / "best", tmp_path / "last")
+    assert same(contents(fit(tmp_path)), contents(fit(None)))
+
+
+def test_a_signal_in_the_last_step(tmp_path: Path) -> None:
+    with pytest.raises(mtl.Interrupted, match=f"after {STEPS} steps"):
+        fit(tmp_path, augment=cut_at(STEPS, lambda: signal.raise_signal(signal.SIGTERM)))
+    assert same(contents(fit(tmp_path, augment=cut_at(1, fail))), contents(fit(None)))
+
+
 def test_files_of_two_steps_are_refused(tmp_path: Path) -> None:
     for step in (1, 2):
         save_checkpoint(tmp_path / str(step), model(), {"step": step})
@@ -334,58 +342,3 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
         OSError, match=r"cannot write the checkpoint .*file/checkpoints/last.new: .*Not a directory"
     ):
         fit(tmp_path / "file" / "checkpoints")
-
-
-def finish(folder: Path, balancer: str, how: dict[str, Any]) -> Any:
-    """What a session gives that is left alone."""
-    process, steps = start(folder, balancer, how)
-    with suppress(EOFError):
-        while steps.recv():
-            pass
-    process.join()
-    steps.close()
-    assert process.exitcode == 0
-    return torch.load(folder / "result.pt", weights_only=True)
-
-
-@pytest.mark.parametrize("how", PRECISIONS, ids=str)
-@pytest.mark.parametrize("balancer", ["pcgrad", "gradnorm"])
-def test_killed_and_resumed_equals_uninterrupted(balancer: str, how: dict[str, Any], tmp_path: Path) -> None:
-    """Four epochs equal two, kill -9 and a new process."""
-    process, steps = start(tmp_path, balancer, how)
-    while steps.recv() < 15:
-        pass
-    process.kill()
-    process.join()
-    steps.close()
-    assert process.exitcode == -signal.SIGKILL
-    assert load_state(tmp_path / "last")["step"] >= 14  # or a little later
-    assert same(finish(tmp_path, balancer, how), contents(fit(None, balancer, **how)))
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """Kills by the clock: KILLS of them, 8 unless the environment says otherwise; no run lost, no file torn."""
-    draw, left, how, run = random.Random(7), int(os.environ.get("KILLS", "8")), {"epochs": 12}, 0
-    balancers = ["famo", "moco", "nash_mtl", "uncertainty"]
-    while left:
-        run += 1
-        folder, balancer, kills = tmp_path / str(run), balancers[run % len(balancers)], min(left, 4)
-        left -= kills
-        while kills:
-            process, steps = start(folder, balancer, how)
-            steps.recv()  # it has begun
-            time.sleep(draw.uniform(0.0, 0.3))
-            process.kill()
-            process.join()
-            steps.close()
-            if process.exitcode == 0:  # done before it could be killed: once more
-                shutil.rmtree(folder)
-                continue
-            kills -= 1
-            if whole(folder / "last").exists():
-                print(
-                    f"run {run}, {balancer}: killed after the checkpoint of step {load_state(folder / 'last')['step']}"
-                )
-        assert same(finish(folder, balancer, how), contents(fit(None, balancer, **how)))
-        assert not list(folder.glob("*.new")), "a finished run leaves nothing half written"
