@@ -91,8 +91,8 @@ def run_jobs(
         at_a_time = f"{at_once} at a time"
     jobs = [dataclasses.replace(job, threads=max(1, cores() // at_once)) for job in jobs]
     variants, seeds = ({getattr(job, name) for job in jobs} for name in ("variant", "seed"))
-    whole = f"{len(variants)} variants x {len(seeds)} seeds, " * (len(jobs) == len(variants) * len(seeds))
-    say(f"{len(jobs)} runs ({whole}{at_a_time})")
+    whole = f" ({len(variants)} variants x {len(seeds)} seeds)" * (len(jobs) == len(variants) * len(seeds))
+    say(f"{len(jobs)} runs{whole}, {at_a_time}")
     try:
         status = run_together(jobs, prepare, say) if together else run_all(jobs, at_once, say)
     except KeyboardInterrupt as interrupt:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, RandomSampler
 import mtl
 from mtl.training.checkpoint import load_state, save_checkpoint
 from tests.mtl.resumed import (
+    PRECISIONS,
     STEPS,
     CutError,
     contents,
