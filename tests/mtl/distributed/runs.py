@@ -69,6 +69,11 @@ def fitted() -> dict[str, Any]:
     for balancer in ("equal", "upgrad", "famo", "graddrop"):
         found[balancer] = numbers(mtl.fit(model(), train, validation, balancer=balancer, **how))
     found["dataset"] = numbers(mtl.fit(model(), Rows(train), Rows(validation), balancer="pcgrad", **how))
+    for balancer in ("upgrad", "famo", "gradnorm"):  # dropout and batch norm see micro-batches: without them
+        net = model(normalised=False)
+        found[f"{balancer}, accumulated"] = numbers(
+            mtl.fit(net, train, validation, balancer=balancer, accumulate=3, **how)
+        )
     found["one row at last"] = numbers(
         mtl.fit(model(normalised=False), table(17), table(1), balancer="cagrad", **how)
     )
