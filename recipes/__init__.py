@@ -9,6 +9,7 @@ RECIPES: dict[str, str] = {
     "balancers": "which way of balancing is worth its cost, against a tuned plain sum?",
     "balancers_toy": "from where does each way of balancing two losses reach their Pareto set?",
     "automation": "does a search of hyperparameters, heads and branch points beat the defaults, and what mattered?",
+    "compute": "what do precision, memory format, compilation and a second process cost and gain?",
     "attributions": "which attribution methods may be trusted on these models, by which measure?",
 }
 

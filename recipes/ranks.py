@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +17,7 @@ from importlib import import_module
 from typing import Any
 
 from recipes.config import UsageError
+from recipes.signals import GRACE_S, end_with_parent, exit_status
 
 _AGREE_S = 30.0  # a run that fails for all fails for all within that time
 
@@ -53,6 +56,61 @@ class Silent:
         if name.startswith("_"):
             raise AttributeError(name)
         return lambda *_, **__: None
+
+
+def in_processes(function: Callable[[Any], None], job: Any, count: int) -> None:
+    """``function(job)`` by ``count`` new processes of this machine together, which share the job's threads.
+
+    Args:
+        function: of a module; every process calls it inside `mtl.distributed.start`.
+        job: a `recipes.runner.Job`.
+        count: at least two.
+
+    Raises:
+        RuntimeError: a process has failed; the run directory, or standard error, says why.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_one_of, args=(function, job, rank, count, port)) for rank in range(count)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+    except KeyboardInterrupt:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()  # it ends in order, with its checkpoint
+        for process in processes:
+            process.join(GRACE_S)
+        raise
+    codes = [process.exitcode for process in processes]
+    if any(codes):
+        raise RuntimeError(f"the {count} processes of {job.variant} ended with the statuses {codes}")
+
+
+def _one_of(function: Callable[[Any], None], job: Any, rank: int, count: int, port: int) -> None:
+    """The inside of one of `in_processes`."""
+    end_with_parent()
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    import torch
+
+    import mtl.distributed
+
+    torch.set_num_threads(max(1, job.threads // count))
+    try:
+        with mtl.distributed.start():
+            function(job)
+    except KeyboardInterrupt as interrupt:
+        sys.exit(exit_status(interrupt))
+    except Exception:  # `start` has said whose mistake it was, the run directory holds the whole of it
+        sys.exit(1)
 
 
 def run_together(jobs: Sequence[Any], prepare: Callable[[], None], say: Callable[[str], None]) -> int:
