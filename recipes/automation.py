@@ -53,7 +53,7 @@ class Options(RunOptions):
 
 def variants(options: Options) -> tuple[str, ...]:
     if set(options.variants) - {"default"}:
-        from recipes.storage import need_optuna
+        from recipes.sweep.storage import need_optuna
 
         need_optuna()
     return options.variants
@@ -169,8 +169,8 @@ def mean(scores: dict[str, float]) -> float:
 
 def front_of(trials: list[tuple[dict[str, Any], Any]]) -> list[int]:
     """Indices of the trials on the Pareto front of accuracy and parameters."""
-    from recipes.objective import parse_objective
-    from recipes.results import front
+    from recipes.sweep.objective import parse_objective
+    from recipes.sweep.results import front
 
     values = [(mean(accuracies(result)), float(result.parameters)) for _, result in trials]
     return front(values, (parse_objective("max:accuracy"), parse_objective("min:cost.parameters")))

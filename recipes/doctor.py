@@ -195,7 +195,7 @@ def storage(_: Path) -> Iterator[Finding]:
         return
     import optuna
 
-    from recipes.storage import connect
+    from recipes.sweep.storage import connect
 
     with tempfile.TemporaryDirectory() as folder:
         for name, url in (("journal", f"{folder}/a.journal"), ("sqlite", f"sqlite:///{folder}/a.db")):

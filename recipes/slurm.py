@@ -149,7 +149,7 @@ def main(arguments: list[str]) -> int:
 
 def _sweep(words: list[str], options: Slurm) -> tuple[list[list[str]], Path]:
     """The same sweep command for every task, and its folder; checked as on this machine."""
-    from recipes.sweep import plan_of
+    from recipes.sweep.plan import plan_of
 
     plan = plan_of(words[1:])
     own = [] if any(word.partition("=")[0] == "--workers" for word in words) else ["--workers", "1"]

@@ -6,8 +6,8 @@ import pytest
 
 from recipes import balancers_toy, linear_regression
 from recipes.config import UsageError
-from recipes.objective import history, parse_objective, score
-from recipes.space import Choices, Range, load_space
+from recipes.sweep.objective import history, parse_objective, score
+from recipes.sweep.space import Choices, Range, load_space
 from reports import RunWriter, read_run
 
 VARIANTS = ("full_batch", "stochastic")

@@ -16,8 +16,8 @@ import reports
 from recipes import balancers_toy
 from recipes.__main__ import main
 from recipes.config import load_yaml
-from recipes.objective import parse_objective
-from recipes.results import front, ideal_first
+from recipes.sweep.objective import parse_objective
+from recipes.sweep.results import front, ideal_first
 
 optuna = pytest.importorskip("optuna")
 

@@ -11,8 +11,8 @@ import pytest
 optuna = pytest.importorskip("optuna")
 
 from recipes.config import UsageError  # noqa: E402
-from recipes.storage import Pulse, connect  # noqa: E402
-from recipes.trials import MOST_KILLS, Queue, Slot, agree  # noqa: E402
+from recipes.sweep.storage import Pulse, connect  # noqa: E402
+from recipes.sweep.trials import MOST_KILLS, Queue, Slot, agree  # noqa: E402
 
 SPACE = {"lr": optuna.distributions.FloatDistribution(0.0, 1.0)}
 
@@ -142,7 +142,7 @@ def test_who_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here by the process, elsewhere by a count of beats that stands still on this machine's clock."""
     study = queue(f"{tmp_path}/a.journal", []).study
     clock = [0.0]
-    monkeypatch.setattr("recipes.storage.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("recipes.sweep.storage.time.monotonic", lambda: clock[0])
     me = Pulse(study, lost_after=100)
     process = multiprocessing.get_context("fork").Process(target=signal.pause)
     process.start()

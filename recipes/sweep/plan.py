@@ -15,9 +15,9 @@ from typing import Any, Literal
 from recipes import RECIPES
 from recipes.command_line import flags, parse, recipe_options, refuse_name_clash
 from recipes.config import RunOptions, UsageError, at_least, nearest, plain
-from recipes.objective import SHAPE, Objective, parse_objective
 from recipes.signals import interruptible
-from recipes.space import Space, load_space
+from recipes.sweep.objective import SHAPE, Objective, parse_objective
+from recipes.sweep.space import Space, load_space
 
 DOC = f"""Search the options of a recipe, an equal number of trials for each of its variants.
 
@@ -150,7 +150,7 @@ def main(arguments: list[str]) -> int:
         return submit(["sweep", *arguments])
     with interruptible():
         plan = plan_of(arguments)
-        from recipes.search import search
+        from recipes.sweep.search import search
 
         return search(plan, say=_say)
 

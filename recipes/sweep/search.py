@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import UsageError
-from recipes.objective import Objective, history, score
 from recipes.runner import refuse_non_empty
-from recipes.storage import Pulse, connect, reachable
-from recipes.sweep import JOURNAL, Plan, describe
-from recipes.trials import Queue, Slot, agree
+from recipes.sweep.objective import Objective, history, score
+from recipes.sweep.plan import JOURNAL, Plan, describe
+from recipes.sweep.storage import Pulse, connect, reachable
+from recipes.sweep.trials import Queue, Slot, agree
 from recipes.workers import Job, Pool, Running, Say, cores
 
 POLL_S = 0.5  # between looks at the storage
@@ -66,7 +66,7 @@ def search(plan: Plan, say: Say) -> int:
         UsageError: a storage that cannot be reached or holds a sweep with other settings; an output folder with
             something else in it; an objective that the runs do not log.
     """
-    from recipes.results import finish, rerun_slots
+    from recipes.sweep.results import finish, rerun_slots
 
     url = plan.sweep.storage or str(plan.out / JOURNAL)
     _check_folder(plan)

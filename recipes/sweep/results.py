@@ -11,9 +11,9 @@ from statistics import fmean
 from typing import Any
 
 from recipes.config import dump_yaml, plain
-from recipes.objective import Objective
-from recipes.sweep import Plan, describe
-from recipes.trials import Queue, Slot
+from recipes.sweep.objective import Objective
+from recipes.sweep.plan import Plan, describe
+from recipes.sweep.trials import Queue, Slot
 from recipes.workers import Say
 
 
