@@ -123,8 +123,7 @@ class Balancer:
         scale, together = scale_of(scaler, losses), ranks()
         if self.method.needs != "losses" or self.match_norm:
             refuse_sharded(model, self.name, together)
-        joint = batch_losses(losses, names, together, counts)
-        parts = self._parameters(model)
+        joint, parts = batch_losses(losses, names, together, counts), self._parameters(model)
         self._prepare(names, parts[0], model, together)
         every_column = self.method.needs == "jacobian" and not self.method.column_wise
         every_column |= self._pending is not None and self.level == "last_layer"  # it is some of all columns
@@ -162,10 +161,9 @@ class Balancer:
                 "accumulate adds up gradients of parameters, and level='features' has others in each micro-batch; "
                 "use level='parameters'"
             )
-        names = tuple(task.name for task in model.tasks)
         refuse_sharded(model, f"accumulating for {self.name}", together)
-        joint = batch_losses(losses, names, together, counts)
-        parts = self._parameters(model)
+        names = tuple(task.name for task in model.tasks)
+        joint, parts = batch_losses(losses, names, together, counts), self._parameters(model)
         self._prepare(names, parts[0], model, together)
         self._add(joint, parts, scale)
 
@@ -318,9 +316,7 @@ class Balancer:
     def _add(self, joint: Joint, parts: Parts, scale: float) -> None:
         """The gradients of a micro-batch, added to the rows of the tasks."""
         shared, heads = parts
-        if (
-            self.method.needs == "losses" or self.method.weights_heads
-        ):  # heads are weighted: their rows are kept too
+        if self.method.needs == "losses" or self.method.weights_heads:  # of the heads too: they are weighted
             shared, heads = [*shared, *heads], []
         if self._pending is None:
             self._rows.open(len(self._tasks), shared)
@@ -338,8 +334,7 @@ class Balancer:
         assert pending is not None
         places = pending.places()
         present = tuple(self._tasks[place] for place in places)
-        columns = sum(p.numel() for p in shared)
-        writer = pending.writer(self._rows, columns, shards)
+        writer = pending.writer(self._rows, sum(p.numel() for p in shared), shards)
         kept = self._kept[places]
         if self._steps % self.every and not bool(kept.isnan().any()):
             self.last = Last(present, kept, None, None, refreshed=False)

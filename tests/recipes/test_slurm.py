@@ -75,7 +75,7 @@ def test_a_command_that_fails_fails_its_job(monkeypatch: pytest.MonkeyPatch) -> 
         ([*TOY, *LOCAL, "--slurm.minutes", "0"], "minutes must be at least 1"),
         ([*TOY, *LOCAL, "--lr", "-1"], "lr must be a number above 0"),
         (["sweep", *TOY, *LOCAL, "--space", "no.yaml", "--objective", "min:a"], "cannot read no.yaml"),
-        (["slurm", "nowhere", "0", "1"], "nowhere/slurm/recipe.json cannot be read"),
+        (["slurm", "nowhere", "0", "1"], "cannot read nowhere/experiment.json"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_submitted(
