@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
@@ -85,6 +87,27 @@ def fitted() -> dict[str, Any]:
         ]
     )
     return found
+
+
+def resumed(stopped: bool, folder: str) -> list[Any]:
+    """A run that ends in one go, or is stopped in its fifth step by a signal to the last process, and resumed."""
+    train, validation, steps = table(50), table(21, 1), 0
+
+    def augment(inputs: Tensor, _: torch.Generator) -> Tensor:
+        nonlocal steps
+        steps += 1
+        if stopped and steps == 5 and _rank() == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return inputs
+
+    how: dict[str, Any] = {"epochs": 3, "batch_size": 16, "lr": 0.02, "balancer": "famo", "augment": augment}
+    how |= {"checkpoints": Path(folder), "resume": True}
+    if stopped:
+        with pytest.raises(mtl.Interrupted) as end:
+            mtl.fit(model(), train, validation, **how)
+        assert end.value.result.steps == 5  # for all
+    result = mtl.fit(model(), train, validation, **how)
+    return numbers(result)
 
 
 def _rank() -> int:

@@ -1,9 +1,11 @@
 """`mtl.fit` among several processes."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.mtl.distributed.processes import together
-from tests.mtl.distributed.runs import fitted, written
+from tests.mtl.distributed.runs import fitted, resumed, written
 from tests.mtl.distributed.test_equal import difference
 
 
@@ -37,3 +39,11 @@ def test_the_first_process_writes_and_mistakes_are_told_to_all() -> None:
     assert "no task 'size'" in second["refused"]["an error on one"]
     assert "the balancer's method" in refused["two methods"]
     assert "batch normalisation needs two values" in refused["one row to normalise"]
+
+
+def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path: Path) -> None:
+    """And what is resumed equals the run that was never stopped, bit for bit."""
+    whole = together(resumed, 2, False, str(tmp_path / "whole"))
+    stopped = together(resumed, 2, True, str(tmp_path / "stopped"))
+    for one, other in zip(whole, stopped, strict=True):
+        assert difference(one, other) == 0
