@@ -84,10 +84,10 @@ def batches(
 
 def _in_memory(data: TaskData, batch_size: int, order: torch.Generator | None, skip: int) -> Iterator[Batch]:
     if order is None:  # slices: no copy
-        parts: Iterator[Any] = (
-            slice(a, a + batch_size) for a in range(skip * batch_size, len(data), batch_size)
-        )
-        for part in parts:
+        whole = range(len(data))
+        for start in whole[skip * batch_size :: batch_size]:
+            own = share(whole[start : start + batch_size])
+            part = slice(own.start, own.stop)
             yield each(itemgetter(part), data.inputs), {n: t[part] for n, t in data.targets.items()}
         return
     for rows in map(share, torch.randperm(len(data), generator=order).split(batch_size)[skip:]):

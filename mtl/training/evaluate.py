@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from mtl.inputs import apply, channels_last, tensors
+from mtl.inputs import apply, channels_last
 from mtl.metrics import Scores
 from mtl.model import MultiTaskModel
-from mtl.training.batches import Data, batches, to_device
+from mtl.training.batches import Data, batches, examples, to_device
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def evaluate(model: MultiTaskModel, data: Data, *, batch_size: int = 64) -> dict
     with evaluating(model):
         for batch in batches(data, batch_size):
             inputs, targets = to_device(batch, device)
-            if not len(next(iter(tensors(inputs).values()))):
+            if not examples(inputs):
                 continue  # a share may be empty
             scores.update(apply(model, channels_last(inputs)), targets)
     return scores.compute()

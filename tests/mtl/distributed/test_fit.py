@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.mtl.distributed.processes import together
-from tests.mtl.distributed.runs import fitted, resumed, written
+from tests.mtl.distributed.runs import fitted, looked_at, resumed, written
 from tests.mtl.distributed.test_equal import difference
 
 
@@ -47,3 +47,8 @@ def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path: Path) -> None:
     stopped = together(resumed, 2, True, str(tmp_path / "stopped"))
     for one, other in zip(whole, stopped, strict=True):
         assert difference(one, other) == 0
+
+
+def test_scores_are_shared_out() -> None:
+    """17 rows for one and 16 for the other: nobody looks at all of them."""
+    assert together(looked_at, 2) == [[17, 17], [16, 16]]
