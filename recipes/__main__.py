@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from recipes import RECIPES
-from recipes.command_line import parse, refuse_name_clash
+from recipes.command_line import parse, refuse_name_clash, say
 from recipes.config import UsageError, dump_yaml, nearest
 from recipes.signals import exit_status, interruptible
 
@@ -64,7 +64,7 @@ def _main(arguments: list[str]) -> int:
 
     with interruptible():
         command = ["python", "-m", "recipes", name, *rest]
-        return run_recipe(name, options, command=command, say=lambda line: print(line, flush=True))
+        return run_recipe(name, options, command=command, say=say)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import packages_distributions
@@ -98,3 +99,9 @@ def refuse_name_clash() -> None:
     """Raise UsageError where `name_clashes` finds one (an old torchtune has `recipes`)."""
     for clash in name_clashes():
         raise UsageError(clash)
+
+
+def say(line: str) -> None:
+    """A line on standard output, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

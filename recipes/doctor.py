@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from recipes.command_line import name_clashes
+from recipes.command_line import name_clashes, say
 
 HELP = """usage: python -m recipes doctor [FOLDER]
 
@@ -50,7 +50,7 @@ class Finding(NamedTuple):
 def main(arguments: list[str]) -> int:
     """The command; returns 0 where everything that the recipes need works, else 1."""
     if {"-h", "--help"} & set(arguments):
-        _say(HELP)
+        say(HELP)
         return 0
     folder = Path(arguments[0]) if arguments else Path("runs")
     healthy = True
@@ -62,9 +62,9 @@ def main(arguments: list[str]) -> int:
             findings = [Finding(check.__name__, False, reason, core=check in NEEDED)]
         for finding in findings:
             mark = "ok" if finding.ok else "FAULT" if finding.core else "missing"
-            _say(f"{mark:8}{finding.name:16}{finding.words}")
+            say(f"{mark:8}{finding.name:16}{finding.words}")
             healthy &= finding.ok or not finding.core
-    _say(
+    say(
         "everything that the recipes need works"
         if healthy
         else "the recipes will not work until the faults are gone"
@@ -212,8 +212,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

@@ -37,12 +37,9 @@ def main(arguments: list[str]) -> int:
         return 0
     folder, allowed, flags = _split(arguments)
     jobs, out = _unfinished(folder, allowed, flags, ("python", "-m", "recipes", "resume", *arguments))
-    from recipes.command_line import refuse_name_clash
+    from recipes.command_line import refuse_name_clash, say
     from recipes.runner import check, run_jobs, write_report
     from recipes.signals import interruptible
-
-    def say(line: str) -> None:
-        print(line, flush=True)
 
     refuse_name_clash()
     if not jobs:

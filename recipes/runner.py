@@ -10,8 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recipes.config import RunOptions, UsageError, chosen, plain
-from recipes.experiment import save_experiment
+from recipes.config import RunOptions, UsageError, chosen
+from recipes.experiment import plain_options, save_experiment
 from recipes.ranks import Silent, is_first, local_processes, run_together, under_torchrun
 from recipes.signals import exit_status
 from recipes.sinks import Sinks
@@ -171,7 +171,7 @@ def run_directory(
     import reports
 
     recipe = import_module(f"recipes.{job.recipe}")
-    config = {f.name: plain(getattr(job.options, f.name)) for f in dataclasses.fields(job.options)}
+    config = plain_options(job.options)
     sinks = Sinks(job.options.sinks, job.folder, job.recipe, config)
     writer = reports.RunWriter(
         job.folder,

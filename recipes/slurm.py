@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from recipes.command_line import flags, parse, refuse_name_clash
+from recipes.command_line import flags, parse, refuse_name_clash, say
 from recipes.config import UsageError, at_least
 from recipes.signals import interruptible
 
@@ -113,15 +113,15 @@ def submit(arguments: Sequence[str]) -> int:
         jobs = executor.map_array(_call, [Command(command) for command in commands])
     except Exception as error:  # sbatch's words, whatever submitit makes of them
         raise UsageError(f"Slurm refused the job: {' '.join(str(error).split())[:300]}") from error
-    _say(
+    say(
         f"{len(jobs)} tasks submitted: {', '.join(str(job.job_id) for job in jobs[:3])}{' ...' * (len(jobs) > 3)}"
     )
-    _say(f"logs: {out / 'slurm'}; results: {out}")
+    say(f"logs: {out / 'slurm'}; results: {out}")
     if options.cluster == "slurm":
         return 0
     failed = [job for job in jobs if job.exception() is not None]  # waits for each
     for job in failed:
-        _say(f"task {job.job_id} failed; see {job.paths.stderr}")
+        say(f"task {job.job_id} failed; see {job.paths.stderr}")
     return int(bool(failed))
 
 
@@ -144,7 +144,7 @@ def main(arguments: list[str]) -> int:
     with interruptible():
         mine = jobs_of(recipe, options, ["python", "-m", "recipes", "slurm", *arguments])[task::tasks]
         left = [replace(job, resume=True) for job in mine if status_of(job.folder) != "done"]
-        return run_jobs(left, 1, out, _say) if left else 0
+        return run_jobs(left, 1, out, say) if left else 0
 
 
 def _sweep(words: list[str], options: Slurm) -> tuple[list[list[str]], Path]:
@@ -186,8 +186,3 @@ def _submitit(options: Slurm) -> Any:
 
 def _call(command: Command) -> int:
     return command()
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

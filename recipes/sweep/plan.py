@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recipes import RECIPES
-from recipes.command_line import flags, parse, recipe_options, refuse_name_clash
+from recipes.command_line import flags, parse, recipe_options, refuse_name_clash, say
 from recipes.config import RunOptions, UsageError, at_least, nearest, plain
 from recipes.signals import interruptible
 from recipes.sweep.objective import SHAPE, Objective, parse_objective
@@ -152,7 +151,7 @@ def main(arguments: list[str]) -> int:
         plan = plan_of(arguments)
         from recipes.sweep.search import search
 
-        return search(plan, say=_say)
+        return search(plan, say=say)
 
 
 def plan_of(arguments: Sequence[str]) -> Plan:
@@ -198,11 +197,6 @@ def _refuse_unknown(words: Sequence[str], kind: type) -> None:
         bare = flag.removeprefix("no-")
         if word.startswith("--") and flag not in known and bare not in known:
             raise UsageError(f"sweep: no option '--{flag}'; {nearest(flag, known)}")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def describe(params: Mapping[str, Any]) -> str:
