@@ -11,6 +11,7 @@ ZERO = "what is zero to rounding stays so with any factor"
 NUMBER = "the inner product of two vectors"
 PATH = "another way to the same solution; its conditions are checked at the end"
 SYMMETRIC = "the matrix is its own transpose"
+ROUNDING = "rounding decides, which differs from processor to processor: noticed on some only"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
     "aligned_mtl": {
@@ -136,6 +137,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "gradvac_weights: cosine = torch.where(there, inner / torch.where(there, own * other, 1.0), "
             "0.0).clamp(-1.0, 2.0)"
         ): "a cosine above one is above every target, and only rounding above",
+        (
+            "gradvac_weights: cosine = torch.where(there, inner / torch.where(there, own * other, 1.0), "
+            "0.0).clamp(-2.0, 1.0)"
+        ): ROUNDING,
         (
             "gradvac_weights: amount = own * (wanted * (1 - cosine ** 2).sqrt() - cosine * turn) / "
             "torch.where(there, other * turn, 2.0)"

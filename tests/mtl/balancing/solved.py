@@ -164,7 +164,9 @@ def imtl_g(J: np.ndarray, L: np.ndarray) -> np.ndarray:
             return 0 * J[0]
         w = b / b.sum()
     d = len(J) * w @ G
-    return d if d @ unit[0] > 0 else 0 * d
+    return (
+        d if d @ unit[0] > -1e-9 * np.linalg.norm(d) else 0 * d
+    )  # of opposed gradients it is 0, but for rounding
 
 
 def config(J: np.ndarray, L: np.ndarray, preference: list[float] | None = None) -> np.ndarray:
