@@ -173,8 +173,11 @@ def explain_answers(job: Job, run: Any, model: Any, data: Any) -> None:
             if "image" in names:  # by itself: the tasks share the object
                 mask = {task: test.masks[task][mine]}
                 scores = explain.evaluate(model, image[mine], {task: pixels[mine]}, masks=mask, seed=job.seed)
-                frames.append(scores.assign(method=method))
+                frames.append(scores.assign(method=method, example=mine.numpy()[scores["example"]]))
             if "words" in names and bool(decide[mine].any()):
                 scores = score_words(task, of_words[mine], decide[mine], present[mine], job.seed)
-                frames.append(scores.assign(method=f"{method}, words"))
+                rows = mine.numpy()[
+                    scores["example"]
+                ]  # numbered as saved: those in the gallery have no score
+                frames.append(scores.assign(method=f"{method}, words", example=rows))
     run.save_scores(pd.concat(frames, ignore_index=True))

@@ -1,124 +1,143 @@
-"""From run directories to one HTML file."""
+"""From a report to one HTML page."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import sections
-from reports.figures import looks
-from reports.gallery import gallery
-from reports.reading import Run, read_runs
-from reports.tables import Experiment
-from reports.trust import trust
-from reports.verdict import findings
-from reports.wording import count
-
-MARK = '<meta name="generator" content="candelabra report">'  # by this an older report of ours is known
-
-# sections that are left out, and named at the end, where there is nothing to show
-OPTIONAL = {
-    "learning": "learning curves",
-    "conflict": "gradient conflict",
-    "cost": "cost",
-    "localisation": "localisation",
-}
+from reports.charts import drawn
+from reports.charts.style import looks
+from reports.document import Cell, Report, Table
+from reports.frames import csv_text
+from reports.loading import MARK, embedded, picture_numbers
+from reports.usertext import shortened, shown, slug, visible
+from reports.wording import Say, figure
 
 
-def build(runs: str | Path, out: str | Path, *, title: str | None = None) -> Path:
-    """Write the comparison report of all runs in a folder.
+def render(report: Report) -> str:
+    """The page as text; the same report gives the same text."""
+    say = Say(report.language)
+    style, script = _own("page.css"), _own("page.js")
+    places = {name: place for place, name in enumerate(report.variants)}
 
-    The page is one file without scripts, and holds everything it shows; the same runs give the same bytes. Runs that
-    did not finish are named and take no part in any number.
+    def variant_of(row: list[Cell], labels: int) -> str:
+        return next((cell.text for cell in row[:labels] if cell.text in places), "")
 
-    Args:
-        runs: a folder that holds run directories of one experiment, at any depth.
-        out: the HTML file; its folder is made. Only an older report is overwritten.
-        title: of the page; the experiment's name where None.
+    environment = _environment()
+    environment.filters |= {
+        "shown": shown,
+        "short": shortened,
+        "behind": lambda cell: behind(cell, say),
+        "variant_of": variant_of,
+        "k": picture_numbers(report).__getitem__,
+        # our own SVG, its texts escaped
+        "drawn": lambda chart, prefix: Markup(drawn(chart, say, prefix, report.variants)),
+    }
+    return environment.get_template("page.html").render(
+        report=report,
+        shown=[section for section in report.sections if not section.missing],
+        absent=[section for section in report.sections if section.missing],
+        looks=[(name, *look) for name, look in looks(report.variants).items()],
+        places=places,
+        anchor=_anchors(),
+        ui=json.dumps({name: say(f"page.{name}") for name in _ON_CONTROLS}, ensure_ascii=False),
+        policy=_policy(style, script),
+        css=Markup(style),
+        js=Markup(script),
+        mark=Markup(MARK),
+        data=embedded(report),
+        csv=_csv_link,
+        say=say,
+    )
 
-    Returns:
-        ``out`` as a path.
 
-    Raises:
-        ValueError: no run there, runs of several experiments, or ``out`` is something else than a report.
+_ON_CONTROLS = ("filter", "values", "variants", "hides", "previous", "next", "close")
 
-    >>> build("nowhere", "report.html")
-    Traceback (most recent call last):
-    ValueError: no run directory: nowhere is not a folder
+
+def framed(report: Report) -> str:
+    """The page within another one, e.g. a notebook: sandboxed, so that it can do nothing but run its own script."""
+    return Markup(
+        '<iframe sandbox="allow-scripts allow-downloads" title="{}" srcdoc="{}" '
+        'style="width:100%;height:min(80vh,60rem);border:1px solid #8888"></iframe>'
+    ).format(report.title, str(render(report)))
+
+
+def behind(cell: Cell, say: Say) -> str:
+    """What stands behind a cell's text: the values, their number, the interval, and its note.
+
+    >>> behind(Cell("81%", 0.81, 0.8, 0.82, 2, (0.805, 0.815)), Say())
+    'n = 2: 0.805, 0.815; 95% interval 0.8 to 0.82'
+    >>> behind(Cell("a word"), Say())
+    ''
     """
-    file = Path(out)
-    found = read_runs(runs)
-    names = sorted({str(run.info["experiment"]["name"]) for run in found})
-    if len(names) > 1:
-        raise ValueError(
-            f"{runs} holds runs of {len(names)} experiments ({', '.join(names)}); give the folder of one"
-        )
-    _refuse_foreign(file)
-    text = render(found, title)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(file.name + ".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(file)
-    except OSError as error:
-        raise ValueError(f"cannot write {file}: {error.strerror}") from error
-    return file
+    parts = []
+    if cell.points:
+        values = say("words.comma").join(figure(point) for point in cell.points[:100])
+        parts.append(say("page.points", n=cell.n or len(cell.points), values=values))
+    elif cell.n:
+        parts.append(say("page.n", n=cell.n))
+    if cell.low is not None and cell.high is not None:
+        parts.append(say("page.interval", low=figure(cell.low), high=figure(cell.high)))
+    if cell.note:
+        parts.append(cell.note)
+    return say("words.semicolon").join(parts)
 
 
-def render(runs: list[Run], title: str | None = None) -> str:
-    """The page as text."""
-    experiment = Experiment(runs)
-    classes = {
-        str(task["name"]): [str(name) for name in task.get("classes") or []]
-        for run in runs
-        for task in run.info["tasks"]
-    }
-    shown = [experiment.of(variant)[0] for variant in experiment.variants if experiment.of(variant)]
-    content: dict[str, Any] = {
-        "title": title or experiment.name,
-        "question": experiment.question,
-        "findings": findings(experiment),
-        "unfinished": [run for run in runs if run.status != "done"],
-        "total": len(runs),
-        "seeds": sorted({run.seed for run in experiment.done}),
-        "tasks": experiment.tasks,
-        "legend": [(name, *look) for name, look in looks(experiment.variants).items()],
-        "scores": sections.scores(experiment),
-        "learning": sections.learning(experiment),
-        "conflict": sections.conflict(experiment),
-        "ways": sections.ways(experiment),
-        "cost": sections.cost(experiment),
-        "gallery": gallery(shown, classes),
-        "localisation": sections.localisation(experiment),
-        "trust": trust(experiment),
-        "mark": Markup(MARK),
-        "count": count,
-    }
-    content["absent"] = [
-        (name, content[key].missing) for key, name in OPTIONAL.items() if content[key].missing
-    ]
-    # last: by now every file of every run was read, and its problems are known
-    content["runs"], content["facts"] = sections.provenance(runs)
-    environment = Environment(
+def _environment() -> Environment:
+    """Every text that reaches the page is made visible, then escaped, whether or not a filter was used."""
+
+    def made_visible(value: Any) -> Any:
+        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    return Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=made_visible,
     )
-    environment.filters["drawn"] = Markup  # for our own SVG only
-    return environment.get_template("page.html").render(content)
 
 
-def _refuse_foreign(file: Path) -> None:
-    """Raise where ``file`` exists and is not a report of ours."""
-    if file.is_dir():
-        raise ValueError(f"{file} is a folder; give a file, e.g. {file / 'report.html'}")
-    try:
-        if file.exists() and MARK not in file.read_text(encoding="utf-8", errors="replace")[:2000]:
-            raise ValueError(f"{file} exists and is not a report; choose another --out (nothing was changed)")
-    except OSError as error:
-        raise ValueError(f"cannot read {file}: {error.strerror}") from error
+def _csv_link(table: Table) -> str:
+    """The table as a link that is the file: nothing is asked for to save it."""
+    return "data:text/csv;charset=utf-8," + quote(csv_text(table), safe=",/:;()'")
+
+
+def _anchors() -> Callable[[str, str], str]:
+    """Ids of a page by kind and key: the same for the same key in every build, and no two alike."""
+    used: Counter[str] = Counter()
+
+    def anchor(kind: str, key: str) -> str:
+        name = f"{kind}-{slug(key)}"
+        used[name] += 1
+        return name if used[name] == 1 else f"{name}--{used[name]}"
+
+    return anchor
+
+
+def _policy(style: str, script: str) -> str:
+    """Only our own style and script, by their hashes, and pictures within the page; style attributes are free."""
+    return (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; style-src-elem {_hash(style)}; "
+        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+@cache
+def _own(name: str) -> str:
+    return (files("reports") / "templates" / name).read_text(encoding="utf-8")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,13 +16,24 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from reports.checking import (
+    Arrays,
+    checked_dynamics,
+    checked_paths,
+    checked_predictions,
+    completed_info,
+    numeric,
+    texts,
+)
+from reports.remarks import Remarks, clean, one_line
 from reports.rundir import COLUMNS, PATH_PARTS, SCHEMA
 
 T = TypeVar("T")
-Arrays = dict[str, np.ndarray]
 NO_WORDS = np.empty((0, 0))
 SANITY_COLUMNS = ["method", "task", "check", "value", "verdict", "words"]
 SCORE_COLUMNS = ["example", "task", "method", "metric", "region", "map", "value", "higher_is_better"]
+TEXT_COLUMNS = ["task", "method", "metric", "region", "map", "check", "verdict", "words"]
+MAP_ARRAYS = ("maps", "prediction", "label")
 
 
 @dataclass(frozen=True)
@@ -55,22 +68,33 @@ class Attribution:
 
 @dataclass
 class Run:
-    """One run directory.
+    """One run directory; every file is read when it is first asked for.
 
     Attributes:
         path: the folder.
         info: ``run.json``; experiment, variant, seed, tasks, status, ... are always there.
-        problems: what was torn, missing or strange, one line each.
+        problems: what was torn, missing or strange in what was read so far.
+        original: the run that this one doubles; it then takes no part in any number.
+        metric_lines: the line of ``metrics.jsonl`` of each row of `metrics`, once that is read.
     """
 
     path: Path
     info: dict[str, Any]
-    problems: list[str] = field(default_factory=list)
+    problems: Remarks = field(default_factory=Remarks)
+    original: str = ""
+    metric_lines: list[int] = field(default_factory=list)
 
     @property
     def status(self) -> str:
-        """``done``, ``failed``, ``interrupted``, or ``unfinished``: it runs still, or was killed."""
+        """``done``, ``failed``, ``interrupted``, ``duplicate``, or ``unfinished``: it runs still, or was killed."""
+        if self.original:
+            return "duplicate"
         return "unfinished" if self.info["status"] == "running" else str(self.info["status"])
+
+    @property
+    def name(self) -> str:
+        """The folder's name, as a page can show it."""
+        return str(clean(self.path.name))
 
     @property
     def variant(self) -> str:
@@ -83,18 +107,12 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """``config.yaml``."""
-        found: Any = self._read(
-            "config.yaml", lambda file: yaml.safe_load(file.read_text(encoding="utf-8")), {}
-        )
-        return found if isinstance(found, dict) else {}
+        return self._mapping("config.yaml", yaml.safe_load)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """``summary.json``; empty for a run that did not finish."""
-        if self.status != "done":
-            return {}
-        found: Any = self._read("summary.json", lambda file: json.loads(file.read_text(encoding="utf-8")), {})
-        return found if isinstance(found, dict) else {}
+        return self._mapping("summary.json", json.loads) if self.info["status"] == "done" else {}
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -103,97 +121,174 @@ class Run:
 
     @cached_property
     def dynamics(self) -> Arrays:
-        """The arrays of ``dynamics.npz``; empty where the run has none."""
-        return self._read("dynamics.npz", _load_npz, {}, optional=True)
+        """The arrays of ``dynamics.npz`` that fit each other; empty where the run has none."""
+        found: Arrays = self._read("dynamics.npz", _load_npz, {}, optional=True)
+        return checked_dynamics(found, "dynamics.npz", self.problems) if found else {}
 
     @cached_property
     def paths(self) -> dict[str, Arrays]:
         """{task: points, front, x, y, surface} of ``paths.npz``; empty where the run has none."""
         found: Arrays = self._read("paths.npz", _load_npz, {}, optional=True)
-        try:
-            return {
-                str(task): {part: found[f"{part}_{i}"] for part in PATH_PARTS}
-                for i, task in enumerate(found.get("tasks", []))
-            }
-        except KeyError as error:
-            self.problems.append(f"paths.npz lacks {error.args[0]}")
-            return {}
+        return checked_paths(found, "paths.npz", PATH_PARTS, self.problems)
+
+    @cached_property
+    def predictions(self) -> dict[str, list[np.ndarray]]:
+        """{task: [prediction, label]} and {"": [images]}, colours uint8 [N, H, W, 3]; empty where there are none."""
+        found: Arrays = self._read("predictions.npz", _load_npz, {}, optional=True)
+        return checked_predictions(found, "predictions.npz", self.problems)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
         """Attribution scores, one row a number."""
-        return self._csv("scores.csv", SCORE_COLUMNS)
+        return self._csv("attributions/scores.csv", SCORE_COLUMNS)
 
     @cached_property
     def sanity(self) -> pd.DataFrame:
         """Checks of the attribution methods, one row a method, task and check."""
-        return self._csv("sanity.csv", SANITY_COLUMNS)
-
-    def _csv(self, name: str, columns: list[str]) -> pd.DataFrame:
-        """A table of the attributions; empty, with a remark, where columns are missing."""
-        empty = pd.DataFrame(columns=columns)
-        found = self._read(f"attributions/{name}", _read_scores, empty, optional=True)
-        missing = [column for column in columns if column not in found]
-        if missing:
-            self.problems.append(f"attributions/{name} lacks the columns {missing}")
-            return empty
-        return found
+        return self._csv("attributions/sanity.csv", SANITY_COLUMNS)
 
     @cached_property
     def examples(self) -> Examples | None:
         """The explained inputs, or None."""
-        arrays: Arrays = self._read("attributions/examples.npz", _load_npz, {}, optional=True)
-        try:
-            masks = {str(task): arrays[f"mask_{i}"] for i, task in enumerate(arrays["mask_tasks"])}
-            names, words = (_texts(arrays, name, len(arrays["inputs"])) for name in ("names", "words"))
-            words = [[word for word in text if word] for text in words]
-            features = [str(name) for name in arrays["feature_names"]]
-            return Examples(arrays["inputs"], masks, features, names, words)
-        except KeyError as error:
-            if arrays:
-                self.problems.append(f"attributions/examples.npz lacks {error}")
+        file = "attributions/examples.npz"
+        arrays: Arrays = self._read(file, _load_npz, {}, optional=True)
+        inputs = arrays.get("inputs", NO_WORDS)
+        if not arrays:
             return None
+        if inputs.ndim not in (2, 4) or not numeric(inputs) or 0 in inputs.shape:
+            self.problems.add("lacks", file=file, what="inputs [N, C, H, W] or [N, F]")
+            return None
+        masks, shape = {}, (len(inputs), *inputs.shape[2:])
+        for i, task in enumerate(texts(arrays.get("mask_tasks", np.array([])))):
+            mask = arrays.get(f"mask_{i}", NO_WORDS)
+            if mask.shape == shape and inputs.ndim == 4 and numeric(mask):
+                masks[task] = mask.astype(bool)
+            else:
+                self.problems.add(
+                    "misfit", file=file, array=f"mask_{i}", expected=list(shape), got=list(mask.shape)
+                )
+        names, words = (_rows_of_texts(arrays, name, len(inputs)) for name in ("names", "words"))
+        features = texts(arrays.get("feature_names", np.array([])))
+        fits = inputs.ndim == 2 and len(features) == inputs.shape[1]
+        words = [[word for word in row if word] for row in words if isinstance(row, list)]
+        return Examples(inputs, masks, features if fits else [], [str(name) for name in names], words)
+
+    @cached_property
+    def maps(self) -> dict[tuple[str, str], str]:
+        """{(method, task): file} of all maps, by method and task, without the maps themselves."""
+        found = {}
+        folder = self.path / "attributions"
+        described = sorted(folder.glob("*/*.json"))
+        for file in described:
+            name = str(file.relative_to(self.path))
+            info = self._mapping(name, json.loads)
+            arrays = str(file.with_suffix(".npz").relative_to(self.path))
+            members: list[str] = self._read(arrays, _members, [])
+            complete = {f"{array}.npy" for array in MAP_ARRAYS} <= set(members)
+            if complete and isinstance(info.get("method"), str) and isinstance(info.get("task"), str):
+                found[info["method"], info["task"]] = arrays
+            else:
+                self.problems.add("incomplete", file=name)
+        for file in sorted(folder.glob("*/*.npz")):
+            if file.with_suffix(".json") not in described:
+                self.problems.add("no_description", file=str(file.relative_to(self.path)))
+        return found
+
+    def attribution(self, method: str, task: str) -> Attribution | None:
+        """The maps of one method and task, read anew each time; None where there are none, or none that fit."""
+        file = self.maps.get((method, task))
+        arrays: Arrays = self._read(file, _load_npz, {}) if file else {}
+        if file is None or not arrays:
+            return None
+        parts = [arrays.get(name, NO_WORDS) for name in MAP_ARRAYS]
+        maps = parts[0]
+        inputs = self.examples.inputs if self.examples is not None else maps
+        expected = (len(inputs), *inputs.shape[-2:]) if inputs.ndim == 4 else inputs.shape
+        if maps.shape != expected or maps.ndim not in (2, 3):
+            self.problems.add(
+                "misfit", file=file, array="maps", expected=list(expected), got=list(maps.shape)
+            )
+            return None
+        for name, part in zip(MAP_ARRAYS, parts, strict=True):
+            if not numeric(part):
+                self.problems.add("not_numbers", file=file, array=name, got=str(part.dtype))
+                return None
+            if part.ndim == 0 or len(part) != len(maps):
+                expected = (len(maps),)
+                self.problems.add(
+                    "misfit", file=file, array=name, expected=list(expected), got=list(part.shape)
+                )
+                return None
+        words = arrays.get("words", NO_WORDS)
+        fits = words.ndim == 2 and len(words) == len(maps) and numeric(words)
+        captions = [str(caption) for caption in _rows_of_texts(arrays, "captions", len(maps))]
+        return Attribution(
+            method, task, maps, parts[1], parts[2], captions, words.astype(float) if fits else NO_WORDS
+        )
 
     def attributions(self) -> Iterator[Attribution]:
         """All maps, by method and task."""
-        for file in sorted((self.path / "attributions").glob("*/*.json")):
-            name = str(file.relative_to(self.path))
-            info: Any = self._read(name, lambda f: json.loads(f.read_text(encoding="utf-8")), {})
-            arrays: Arrays = self._read(str(file.with_suffix(".npz").relative_to(self.path)), _load_npz, {})
-            try:
-                parts = arrays["maps"], arrays["prediction"], arrays["label"]
-                words = arrays.get("words", NO_WORDS)
-                fits = words.ndim == 2 and len(words) == len(parts[0])
-                captions = _texts(arrays, "captions", len(parts[0]))
-                yield Attribution(
-                    str(info["method"]), str(info["task"]), *parts, captions, words if fits else NO_WORDS
-                )
-            except (KeyError, TypeError):
-                self.problems.append(f"{name} or its .npz is incomplete; left out")
+        for method, task in self.maps:
+            found = self.attribution(method, task)
+            if found is not None:
+                yield found
+
+    def check(self) -> Remarks:
+        """Every remark on the run, after a look at all its files (at maps only whether they are whole)."""
+        _ = (self.config, self.summary, self.metrics, self.dynamics, self.paths, self.scores, self.sanity)
+        _ = (self.examples, self.maps, self.predictions)
+        for file in sorted(self.path.rglob("*.tmp")):
+            self.problems.add("left_over", file=str(file.relative_to(self.path)))
+        return self.problems
+
+    def _mapping(self, name: str, load: Callable[[str], Any]) -> dict[str, Any]:
+        found: Any = self._read(name, lambda file: load(file.read_text(encoding="utf-8")), None)
+        if not isinstance(found, dict | None):
+            self.problems.add("not_mapping", file=name, kind=type(found).__name__)
+        return dict(clean(found)) if isinstance(found, dict) else {}
+
+    def _csv(self, name: str, columns: list[str]) -> pd.DataFrame:
+        """A table of the attributions; empty, with a remark, where columns are missing."""
+        empty = pd.DataFrame(columns=columns)
+        found = self._read(name, _read_scores, empty, optional=True)
+        lacking = [column for column in columns if column not in found]
+        if lacking:
+            self.problems.add("lacks", file=name, what=", ".join(lacking))
+            return empty
+        return found
 
     def _metric_rows(self, file: Path) -> pd.DataFrame:
         rows, torn = [], []
-        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
             try:
                 row = json.loads(line)
-                rows.append([int(row["step"]), int(row["epoch"]), str(row["split"]), str(row["task"]),
-                             str(row["metric"]), float(row["value"])])  # fmt: skip
-            except (ValueError, KeyError, TypeError):
+                step, epoch = int(row["step"]), int(row["epoch"])
+                if max(abs(step), abs(epoch)) >= 2**53:
+                    raise ValueError(f"no step is {step}")
+                named = [str(clean(str(row[name]))) for name in ("split", "task", "metric")]
+                rows.append([step, epoch, *named, float(row["value"])])
+                self.metric_lines.append(number)
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 torn.append(number)
         if torn:
-            self.problems.append(f"metrics.jsonl: line {torn[0]} is torn; {len(torn)} left out")
+            self.problems.add("torn_lines", file=file.name, line=torn[0], count=len(torn))
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def _read(self, name: str, read: Callable[[Path], T], default: T, optional: bool = False) -> T:
         file = self.path / name
         if not file.is_file():
-            if not optional:
-                self.problems.append(f"{name} is missing")
+            if file.is_dir():
+                self.problems.add("is_folder", file=name)
+            elif not optional:
+                self.problems.add("missing", file=name)
             return default
         try:
             return read(file)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, yaml.YAMLError) as error:
-            self.problems.append(f"{name} cannot be read: {' '.join(str(error).split())[:200]}")
+        except Exception as error:  # garbage makes the readers of its format raise whatever they like
+            self.problems.add("unreadable", file=name, why=one_line(error))
             return default
 
 
@@ -204,28 +299,32 @@ def read_run(folder: str | Path) -> Run:
         ValueError: there is no ``run.json`` in it.
     """
     path = Path(folder)
-    file = path / "run.json"
-    if not file.is_file():
+    if not os.path.lexists(path / "run.json"):
         raise ValueError(f"no run in {path}: expected the file run.json")
-    problems: list[str] = []
+    return _run(path)
+
+
+def _run(path: Path) -> Run:
+    file, remarks = path / "run.json", Remarks()
+    found: Any = {}
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
-            raise ValueError("not a mapping")
-    except (OSError, ValueError) as error:
-        problems.append(f"run.json cannot be read: {' '.join(str(error).split())[:200]}")
-        found = {"status": "unfinished"}
-    info = _completed(path, found, problems)
+            remarks.add("not_mapping", file="run.json", kind=type(found).__name__)
+    except (OSError, ValueError, RecursionError) as error:
+        remarks.add("unreadable", file="run.json", why=one_line(error))
+    info = completed_info(path, found if isinstance(found, dict) else {}, SCHEMA, remarks)
     if info["schema"] > SCHEMA:
-        problems.append(f"written by a newer version (schema {info['schema']}, this one knows {SCHEMA})")
-    run = Run(path, info, problems)
+        remarks.add("newer", schema=info["schema"], known=SCHEMA)
     if info["status"] == "done" and not (path / "summary.json").is_file():
-        problems.append("the status is done, but summary.json is missing")
-    return run
+        remarks.add("no_summary")
+    return Run(path, info, remarks)
 
 
 def read_runs(folder: str | Path) -> list[Run]:
-    """Every run at any depth of ``folder``, sorted by path.
+    """Every run at any depth of ``folder``, sorted by path; links to folders are followed, each folder once.
+
+    A run whose ``run.json`` does not tell its experiment is taken for one of the experiment that most others name.
 
     Raises:
         ValueError: no such folder, or no run in it.
@@ -233,56 +332,52 @@ def read_runs(folder: str | Path) -> list[Run]:
     path = Path(folder)
     if not path.is_dir():
         raise ValueError(f"no run directory: {path} is not a folder")
-    runs = [read_run(file.parent) for file in sorted(path.rglob("run.json"))]
+    runs = [_run(found) for found in sorted(_folders(path))]
     if not runs:
         raise ValueError(f"no run in {path}: expected folders that hold run.json, as the recipes write")
+    known = Counter(run.info["experiment"]["name"] for run in runs)
+    known.pop("", None)
+    usual = known.most_common(1)[0][0] if known else str(clean(path.resolve().name))
+    for run in runs:
+        run.info["experiment"]["name"] = run.info["experiment"]["name"] or usual
     return runs
 
 
-def _completed(path: Path, found: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    """``found`` with every field that the report relies on, of the right type."""
-    variant, _, seed = path.name.rpartition("--s")
-    defaults: dict[str, Any] = {
-        "schema": SCHEMA, "status": "unfinished", "experiment": {}, "variant": variant or path.name,
-        "seed": int(seed) if seed.isdigit() else 0, "tasks": [], "command": [], "data": {}, "selection": "",
-        "tuning_budget": "", "versions": {}, "hardware": {}, "cost": {}, "error": "",
-    }  # fmt: skip
-    info = dict(found)
-    for name, default in defaults.items():
-        value = info.get(name, default)
-        if not isinstance(value, type(default)) or isinstance(value, bool):
-            problems.append(f"run.json: {name} must be {type(default).__name__}, got {type(value).__name__}")
-            value = default
-        info[name] = value
-    defaults = {"name": path.parent.name, "question": "", "baseline": None, "reference": None}
-    info["experiment"] = defaults | info["experiment"]
-    info["tasks"] = [task for task in info["tasks"] if _is_task(task, problems)]
-    return info
+def _folders(path: Path) -> list[Path]:
+    """The folders that hold ``run.json``, or cannot be looked into; a link back to a folder is not followed again."""
+    found, seen = [], set()
 
+    def locked(error: OSError) -> None:
+        found.append(Path(str(error.filename)))
 
-def _is_task(task: Any, problems: list[str]) -> bool:
-    good = (
-        isinstance(task, dict)
-        and isinstance(task.get("name"), str)
-        and isinstance(task.get("metrics"), list)
-        and all(
-            isinstance(m, dict) and {"name", "unit", "higher_is_better"} <= set(m) for m in task["metrics"]
-        )
-    )
-    if not good:
-        problems.append("run.json: a task without name or metrics (name, unit, higher_is_better) is left out")
-    return good
+    for folder, inside, files in os.walk(path, onerror=locked, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            inside.clear()
+            continue
+        seen.add(real)
+        inside.sort()
+        if "run.json" in files or "run.json" in inside:
+            found.append(Path(folder))
+    return found
 
 
 def _load_npz(file: Path) -> Arrays:
-    with np.load(file, allow_pickle=False) as arrays:
+    # opened here: left to itself, numpy does not close a file that is no archive
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 
-def _texts(arrays: Arrays, name: str, rows: int) -> list[Any]:
+def _members(file: Path) -> list[str]:
+    with zipfile.ZipFile(file) as arrays:
+        return arrays.namelist()
+
+
+def _rows_of_texts(arrays: Arrays, name: str, rows: int) -> list[Any]:
     """An array of texts as a list, one entry an example; empty where it is not there or does not fit."""
     found = arrays.get(name, NO_WORDS)
-    return found.tolist() if len(found) == rows else []
+    fits = found.ndim > 0 and len(found) == rows and found.dtype.kind == "U"
+    return list(clean(found.tolist())) if fits else []
 
 
 def _read_scores(file: Path) -> pd.DataFrame:
@@ -290,4 +385,7 @@ def _read_scores(file: Path) -> pd.DataFrame:
     frame = pd.read_csv(file, keep_default_na=False, dtype=str)
     if "value" in frame:
         frame["value"] = pd.to_numeric(frame["value"].replace("", "nan"), errors="coerce")
+    for column in frame.columns.intersection(TEXT_COLUMNS):
+        unfit = {text: clean(text) for text in frame[column].unique() if clean(text) != text}
+        frame[column] = frame[column].replace(unfit) if unfit else frame[column]
     return frame

@@ -29,6 +29,7 @@ import pandas as pd
 import yaml
 
 from reports import sessions
+from reports.checking import DYNAMICS, SIDES
 from reports.provenance import commit, hardware, versions
 
 SCHEMA = 1
@@ -193,8 +194,7 @@ class RunWriter:
         self, step: Any, tasks: Sequence[str], groups: Sequence[str] = (), **arrays: np.ndarray
     ) -> None:
         """Losses, weights, norms [n, T]; gramian, cosines [n, T, T]; these by group [n, G, T, T]; ``step`` [n]."""
-        known = {"losses": 2, "weights": 2, "norms": 2, "gramian": 3, "cosines": 3}
-        known |= {"group_gramian": 4, "group_cosines": 4}
+        known = {name: len(axes) for name, axes in DYNAMICS.items()}
         for name, array in arrays.items():
             if name not in known:
                 raise ValueError(f"dynamics has no array '{name}'; known: {', '.join(known)}")
@@ -296,6 +296,15 @@ class RunWriter:
         )
         _write_json(
             file.with_suffix(".json"), {"method": method, "task": task, "details": dict(details or {})}
+        )
+
+    def save_predictions(self, images: np.ndarray, tasks: Mapping[str, Sequence[np.ndarray]]) -> None:
+        """Store dense predictions beside labels, {task: (prediction, label)}, as colours uint8 [N, H, W, 3]."""
+        arrays = {
+            f"{w}_{i}": p for i, pair in enumerate(tasks.values()) for w, p in zip(SIDES, pair, strict=True)
+        }
+        _write_npz(
+            self.folder / "predictions.npz", images=images, tasks=np.array([*tasks], dtype=str), **arrays
         )
 
     def save_scores(self, scores: pd.DataFrame) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite, nan
+from functools import cached_property
+from math import exp, isfinite, log, nan
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from reports.reading import Run
-from reports.statistics import Estimate, mean_interval, relative_gain, welch
+from reports.statistics import SIGNIFICANT, Estimate, common_seeds, difference, holm, mean_interval
+from reports.statistics.gains import Gain, comparable, estimated, gain_of, mean_gain
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Comparison:
         over_tasks: gains averaged over the metrics of each task, then over tasks (Maninis et al. 2019).
         over_metrics: gains averaged over all metrics of all tasks at once.
         by_task: the gain of each task, averaged over its metrics.
-        undefined: (task, metric) whose base is zero or changes sign over seeds: no relative gain exists, left out.
+        undefined: (task, metric) whose base is not clear of 0: no relative gain exists, left out.
+        by_seed: {seed: Δm by tasks} of the variant, over the same seed or the mean of the base.
     """
 
     variant: str
@@ -43,6 +46,42 @@ class Comparison:
     over_metrics: Estimate
     by_task: dict[str, Estimate]
     undefined: list[str]
+    by_seed: dict[int, float]
+
+    @property
+    def worst(self) -> str:
+        """The task with the lowest mean gain; no text where there is none."""
+        known = {task: gain.mean for task, gain in self.by_task.items() if isfinite(gain.mean)}
+        return min(known, key=lambda task: known[task]) if known else ""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One comparison that the page makes, with its p-value adjusted for all of them.
+
+    Attributes:
+        variant, against: which two.
+        task, metric: of a difference of scores, in ``unit``; no text for Δm, a fraction.
+        estimate: variant minus against.
+        higher_is_better: whether a positive difference is a better one.
+        adjusted: Holm's p over `Experiment.contrasts`.
+    """
+
+    variant: str
+    against: str
+    task: str
+    metric: str
+    unit: str
+    estimate: Estimate
+    higher_is_better: bool
+    adjusted: float = nan
+
+    @property
+    def verdict(self) -> int:
+        """1: better, -1: worse, 0: no significant difference, which is not the same as equal."""
+        if not self.adjusted < SIGNIFICANT:
+            return 0
+        return 1 if (self.estimate.mean > 0) == self.higher_is_better else -1
 
 
 class Experiment:
@@ -50,10 +89,14 @@ class Experiment:
 
     Args:
         runs: of one experiment; runs that did not finish are listed and take no part in any number.
+        max_maps: how many maps the gallery may show.
+        command: what makes this report again.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Run], *, max_maps: int = 1000, command: str = "") -> None:
         self.runs = list(runs)
+        self.max_maps = max_maps
+        self.command = command or "python -m reports RUNS --out report.html"
         self.done = [run for run in runs if run.status == "done"]
         first = (self.done or self.runs)[0].info
         self.name = str(first["experiment"]["name"])
@@ -76,9 +119,16 @@ class Experiment:
 
     def values(self, variant: str, task: str, metric: str) -> dict[int, float]:
         """{seed: score} of the table of test scores."""
+        return self._values.get((variant, task, metric), {})
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str, str], dict[int, float]]:
         frame = self.scores
-        part = frame[(frame["variant"] == variant) & (frame["task"] == task) & (frame["metric"] == metric)]
-        return dict(zip(part["seed"], part["value"], strict=True))
+        found: dict[tuple[str, str, str], dict[int, float]] = {}
+        columns = (frame[name].tolist() for name in ("variant", "task", "metric", "seed", "value"))
+        for variant, task, metric, seed, value in zip(*columns, strict=True):
+            found.setdefault((variant, task, metric), {})[seed] = value
+        return found
 
     def _test_scores(self) -> pd.DataFrame:
         """variant, seed, task, metric, value, split: test rows, else the last validation rows, else the last of any."""
@@ -94,14 +144,14 @@ class Experiment:
                         break
         return pd.DataFrame(rows, columns=["variant", "seed", "task", "metric", "value", "split"])
 
-    def ranks(self) -> dict[str, Estimate]:
+    def ranks(self) -> dict[str, float]:
         """The mean rank of each variant (1 is best) over tasks, by the main metric of each, over seeds that all have.
 
-        Equal scores share the mean of their ranks. Intervals end where ranks do.
+        Equal scores share the mean of their ranks. A rank describes and proves nothing: it depends on who else is
+        ranked (Benavoli et al. 2016), so it has no interval.
         """
-        main = [info for info in self.metrics if info.main]
         columns = {}
-        for info in main:
+        for info in (info for info in self.main if not info.diagnostic):
             for variant in self.variants:
                 for seed, value in self.values(variant, info.task, info.name).items():
                     columns[info.task, seed, variant] = -value if info.higher_is_better else value
@@ -109,55 +159,115 @@ class Experiment:
         complete = frame.reindex(columns=self.variants).dropna()
         if len(complete.columns) < 2 or complete.empty:
             return {}
-        by_seed = complete.rank(axis=1).groupby(level=1).mean()
-        found = {variant: mean_interval(list(by_seed[variant])) for variant in self.variants}
-        K = float(len(found))
-        return {
-            variant: replace(rank, low=max(rank.low, 1.0), high=min(rank.high, K))
-            if rank.has_interval
-            else rank
-            for variant, rank in found.items()
-        }
+        return {str(variant): float(mean) for variant, mean in complete.rank(axis=1).mean().items()}
+
+    @property
+    def main(self) -> list[MetricInfo]:
+        """The main metric of each task; auxiliary tasks, all of whose metrics are diagnostic, have none."""
+        return [info for info in self.metrics if info.main and not info.diagnostic]
+
+    @property
+    def bases(self) -> list[str]:
+        """What variants are compared with: the baseline, and the reference where it is another."""
+        return [name for name in dict.fromkeys((self.baseline, self.reference)) if name is not None]
+
+    def compared_with(self, against: str) -> list[str]:
+        """The variants that are compared with a base; the baseline is never compared with the reference again."""
+        return [v for v in self.variants if v not in (against, self.baseline) and self.of(v)]
+
+    @cached_property
+    def contrasts(self) -> list[Contrast]:
+        """Every comparison of scores that the page makes or draws a word from: one family.
+
+        Δm of each variant against each base, and the difference in each task's main metric. Both kinds get half of
+        the 5% of false claims that the whole page allows (weighted Holm), so that many tasks do not bury Δm.
+        """
+        found = []
+        for against in self.bases:
+            for variant in self.compared_with(against):
+                gain = self.compare(variant, against).over_tasks
+                found.append(Contrast(variant, against, "", "", "fraction", gain, True))
+                for info in self.main:
+                    sides = [self.values(v, info.task, info.name) for v in (variant, against)]
+                    if all(sides):
+                        names = (variant, against, info.task, info.name, info.unit)
+                        found.append(Contrast(*names, difference(*sides), info.higher_is_better))
+        known = [contrast.task == "" for contrast in found if isfinite(contrast.estimate.p)]
+        shares = {overall: 1 / max(1, known.count(overall)) for overall in (True, False)}
+        p_values = [contrast.estimate.p for contrast in found]
+        adjusted = holm(p_values, [shares[contrast.task == ""] for contrast in found])
+        return [replace(contrast, adjusted=p) for contrast, p in zip(found, adjusted, strict=True)]
+
+    def contrast(self, variant: str, against: str, task: str = "") -> Contrast | None:
+        """The comparison of two variants in Δm, or in the main metric of a task; None where there is none."""
+        return self._contrast.get((variant, against, task))
+
+    @cached_property
+    def _contrast(self) -> dict[tuple[str, str, str], Contrast]:
+        return {(one.variant, one.against, one.task): one for one in self.contrasts}
 
     def compare(self, variant: str, against: str) -> Comparison:
-        """Δm of a variant against another; paired by seed where the seeds agree, else Welch with both variances.
+        """Δm of a variant against another: pairs of `common_seeds`, else two groups with the variance of both.
 
         Diagnostic metrics (the loss among them, whose zero has no meaning that tasks share) are no part of it.
         """
-        infos = [info for info in self.metrics if not info.diagnostic]
-        paired = [run.seed for run in self.of(variant)] == [run.seed for run in self.of(against)]
-        gains: dict[tuple[str, str], tuple[dict[int, float], dict[int, float]]] = {}
+        pairs = common_seeds([r.seed for r in self.of(variant)], [r.seed for r in self.of(against)])
+        gains: dict[tuple[str, str], Gain] = {}
         undefined = []
-        for info in infos:
+        for info in self.metrics:
             ours = self.values(variant, info.task, info.name)
             base = self.values(against, info.task, info.name)
-            if not ours or not base:
+            if info.diagnostic or not ours or not base:
                 continue
-            if not _comparable(list(base.values())):
+            if not comparable(base.values()):
                 undefined.append(f"{info.task} {info.name}")
                 continue
-            gains[info.task, info.name] = _gains(ours, base, info.higher_is_better, paired)
+            both = [seed for seed in pairs if seed in ours and seed in base]
+            if pairs and not both:  # the metric was measured for other seeds on either side
+                continue
+            gains[info.task, info.name] = gain_of(ours, base, info.higher_is_better, both)
         tasks = list(dict.fromkeys(task for task, _ in gains))
-        by_task = {task: _mean_gain([pair for (t, _), pair in gains.items() if t == task]) for task in tasks}
+        by_task = {task: mean_gain([gain for (t, _), gain in gains.items() if t == task]) for task in tasks}
+        whole = mean_gain(list(by_task.values()))
         return Comparison(
             variant,
             against,
-            _estimate(_mean_gain(list(by_task.values())) if by_task else ({}, {})),
-            _estimate(_mean_gain(list(gains.values())) if gains else ({}, {})),
-            {task: _estimate(pair) for task, pair in by_task.items()},
+            estimated(whole),
+            estimated(mean_gain(list(gains.values()))),
+            {task: estimated(gain) for task, gain in by_task.items()},
             undefined,
+            whole.ours,
         )
+
+    def costs(self, variant: str, name: str) -> dict[int, float]:
+        """{seed: a number of ``run.cost``}, where it is known and above 0."""
+        found = {run.seed: number(run.info["cost"].get(name)) for run in self.of(variant)}
+        return {seed: value for seed, value in found.items() if isfinite(value) and value > 0}
 
     def cost(self, variant: str, name: str) -> Estimate:
         """A number of ``run.cost`` over seeds."""
-        found = [number(run.info["cost"].get(name)) for run in self.of(variant)]
-        return mean_interval([value for value in found if isfinite(value)])
+        return mean_interval(list(self.costs(variant, name).values()))
+
+    def cost_ratio(self, variant: str, against: str, name: str) -> Estimate:
+        """A cost as a multiple of another variant's, with p of "the true ratio is 1".
+
+        The mean and the interval are of logarithms: a busy machine multiplies times, and no ratio is below 0.
+        """
+        logs = [{s: log(value) for s, value in self.costs(v, name).items()} for v in (variant, against)]
+        found = difference(*logs) if all(logs) else Estimate(nan)
+        mean, low, high = (exp(value) for value in (found.mean, found.low, found.high))
+        points = tuple(exp(value) for value in found.points)
+        return Estimate(mean, low, high, found.n, found.p, paired=found.paired, points=points)
 
     def localisation(self) -> pd.DataFrame:
         """Mean over examples of each run: variant, seed, method, task, metric, region, map, value.
 
         Seeds are the independent units: a thousand images of one model are not a thousand models.
         """
+        return self._localisation
+
+    @cached_property
+    def _localisation(self) -> pd.DataFrame:
         frames = []
         for run in self.done:
             scores = run.scores
@@ -207,49 +317,12 @@ def by_seed(frame: pd.DataFrame) -> dict[int, float]:
     return dict(zip(frame["seed"], frame["value"], strict=True))
 
 
-# A gain keeps two sides, {seed: mean gain of ours} and {seed: the base's own deviation}: equal seeds pair up.
-Gain = tuple[dict[int, float], dict[int, float]]
-
-
-def _gains(ours: dict[int, float], base: dict[int, float], higher: bool, paired: bool) -> Gain:
-    if paired:
-        return {seed: relative_gain(ours[seed], base[seed], higher) for seed in ours if seed in base}, {}
-    mean = float(np.mean(list(base.values())))
-    return (
-        {seed: relative_gain(value, mean, higher) for seed, value in ours.items()},
-        {seed: relative_gain(value, mean, higher) for seed, value in base.items()},
-    )
-
-
-def _mean_gain(pairs: Iterable[Gain]) -> Gain:
-    """The mean over several gains, seed by seed; seeds that one of them lacks fall out of the mean."""
-    sides = list(pairs)
-    means = []
-    for side in (0, 1):
-        seeds = set.intersection(*(set(pair[side]) for pair in sides))
-        means.append({seed: float(np.mean([pair[side][seed] for pair in sides])) for seed in sorted(seeds)})
-    return means[0], means[1]
-
-
-def _estimate(gain: Gain) -> Estimate:
-    ours, base = gain
-    return (
-        welch(list(ours.values()), list(base.values()))
-        if base
-        else mean_interval(list(ours.values()), paired=True)
-    )
-
-
-def _comparable(base: list[float]) -> bool:
-    """A relative gain needs a base whose sign is certain."""
-    return all(isfinite(value) for value in base) and (min(base) > 0 or max(base) < 0)
-
-
 def _ordered_variants(runs: Sequence[Run], experiment: dict[str, Any]) -> list[str]:
     """Baseline, reference, then the others by name, so that every table has one order."""
     roles = [experiment["baseline"], experiment["reference"]]
     names = {run.variant for run in runs}
-    return [role for role in roles if role in names] + sorted(names - {r for r in roles if r is not None})
+    first = [role for role in dict.fromkeys(roles) if role in names]  # one variant may have both roles
+    return first + sorted(names - set(first))
 
 
 def _metric_infos(runs: Sequence[Run]) -> list[MetricInfo]:

@@ -53,7 +53,7 @@ def test_the_image_as_a_method_fails_in_words(finished: Path) -> None:
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert "May the maps be trusted?" in page
     assert "hardly changes when the task&#39;s last layer is random" in page
-    assert "deletion (down)" in page
+    assert "deletion ↓" in page
 
 
 def test_unknown_metrics_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def test_the_question_stands_over_its_words(finished: Path) -> None:
     run = reports.read_run(finished / "text_only--s0")
     assert run.examples is not None
     for words in run.examples.words:
-        assert f": {' '.join(words)}</h3>" in page
+        assert f": {' '.join(words)}" in page
     assert page.count('<p class="words">') == 3 * 3 * 2  # variants, examples, methods
 
 

@@ -1,5 +1,6 @@
 """Run directories as a recipe would write them, with chosen numbers."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def write_run(
 ) -> Path:
     """A finished run: test scores {task: {metric: value}}, two validations, dynamics, cost, maps and their scores."""
     names = list(test)
-    folder = root / f"{variant.replace('/', '_')}--s{seed}"
+    folder = root / f"{re.sub(r'[^ -.0-~]', '_', variant)[:60]}--s{seed}"
     rng = np.random.default_rng(seed)
     with RunWriter(
         folder,
@@ -135,7 +136,7 @@ def three_variants(root: Path, gain: float = 0.0, seeds: int = 3, **options: Any
     for seed in range(seeds):
         noise = 0.01 * (seed - 1)
         for variant, level in (("single", 0.80), ("equal", 0.82), ("upgrad", 0.82 + gain)):
-            small = 0.002 * ((seed * 7 + len(variant)) % 3 - 1)
+            small = 0.0005 * ((seed * 7 + len(variant)) % 3 - 1)
             test = {task: {"accuracy": level + noise + small} for task in ("left", "right")}
             write_run(
                 root, variant, seed, test, **{"parameters": 200 if variant == "single" else 100, **options}

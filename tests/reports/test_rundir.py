@@ -264,7 +264,7 @@ def test_torn_and_missing_files_become_remarks(tmp_path: Path, name: str, how: s
     ]
     assert len(read[0]) == (0 if (name, how) == ("metrics.jsonl", "missing") else 6)
     optional = how == "missing" and name in (
-        "dynamics.npz", "attributions/scores.csv", "attributions/examples.npz", "attributions/gradient/left.json",
+        "dynamics.npz", "attributions/scores.csv", "attributions/examples.npz",
     )  # fmt: skip
     assert bool(run.problems) != optional, run.problems
 

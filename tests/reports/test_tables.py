@@ -107,3 +107,59 @@ def test_validation_stands_in_where_there_is_no_test(tmp_path: Path) -> None:
     scores = experiment(tmp_path).scores
     assert list(scores["split"]) == ["validation"]
     assert scores["value"].iloc[0] == pytest.approx(0.45)  # the last of the two
+
+
+def test_the_two_kinds_of_comparison_get_half_of_the_claims_each(tmp_path: Path) -> None:
+    """Weights by hand: one Δm and two tasks; p of .01 each are .02 for Δm and .04 for a task, before steps down."""
+    for seed in range(3):
+        write_run(tmp_path, "single", seed, {t: {"accuracy": 0.8} for t in ("left", "right")}, maps=False)
+        noisy = {t: {"accuracy": 0.8 + 0.01 * (seed + 1) * (i + 1)} for i, t in enumerate(("left", "right"))}
+        write_run(tmp_path, "equal", seed, noisy, maps=False)
+    found = experiment(tmp_path).contrasts
+    assert [(one.task, one.metric) for one in found] == [
+        ("", ""),
+        ("left", "accuracy"),
+        ("right", "accuracy"),
+    ]
+    p = found[0].estimate.p  # the same for all three: each is a multiple of 1, 2, 3
+    assert [one.estimate.p for one in found] == pytest.approx([p] * 3)
+    assert found[0].adjusted == pytest.approx(2 * p)  # all weights over its own
+    assert found[1].adjusted == found[2].adjusted == pytest.approx(2 * p)  # half is left, and shared by two
+
+
+def test_lower_is_better_turns_the_verdict_and_not_the_difference(tmp_path: Path) -> None:
+    tasks = [describe("left", {"error": False})]
+    for seed in range(3):
+        write_run(tmp_path, "single", seed, {"left": {"error": 0.4}}, tasks=tasks, maps=False)
+        write_run(tmp_path, "equal", seed, {"left": {"error": 0.2 + 0.001 * seed}}, tasks=tasks, maps=False)
+    found = experiment(tmp_path).contrast("equal", "single", "left")
+    assert found is not None
+    assert found.estimate.mean == pytest.approx(-0.199)
+    assert found.verdict == 1
+
+
+def test_the_baseline_is_not_compared_with_the_reference_a_second_time(tmp_path: Path) -> None:
+    for variant in ("single", "equal", "upgrad"):
+        write_run(tmp_path, variant, 0, {"left": {"accuracy": 0.5}}, maps=False)
+    found = experiment(tmp_path)
+    assert found.bases == ["single", "equal"]
+    assert found.compared_with("single") == ["equal", "upgrad"]
+    assert found.compared_with("equal") == ["upgrad"]
+
+
+def test_a_metric_of_other_seeds_is_no_part_of_pairs(tmp_path: Path) -> None:
+    """Runs share their seeds, but one metric was measured for others on either side: no mean of unlike things."""
+    tasks = [describe("left", {"a": True, "b": True})]
+    for variant, has_b in (("single", 0), ("equal", 1)):
+        for seed in (0, 1):
+            scores = {"a": 0.5 + 0.1 * (variant == "equal")} | ({"b": 0.9} if seed == has_b else {})
+            write_run(tmp_path, variant, seed, {"left": scores}, tasks=tasks, maps=False)
+    assert experiment(tmp_path).compare("equal", "single").over_tasks.mean == pytest.approx(0.2)
+
+
+def test_ranks_by_hand(tmp_path: Path) -> None:
+    for variant, left, right in (("single", 0.9, 0.5), ("equal", 0.8, 0.7), ("upgrad", 0.8, 0.6)):
+        write_run(
+            tmp_path, variant, 0, {"left": {"accuracy": left}, "right": {"accuracy": right}}, maps=False
+        )
+    assert experiment(tmp_path).ranks() == {"single": 2.0, "equal": 1.75, "upgrad": 2.25}

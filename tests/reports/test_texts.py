@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 
 import reports
-from reports.gallery import gallery, image_png
+from reports.document import Finding
+from reports.pictures import image_png
 from reports.reading import Run
+from reports.sections.gallery import gallery
+from reports.sections.verdict import findings
 from reports.tables import Experiment
-from reports.verdict import Finding, findings
+from reports.wording import Say
 from tests.reports.make import describe
 
 WORDS = [["what", "colour"], ["is", "it", "red"]]
@@ -60,8 +63,10 @@ def test_words_and_names_come_back(tmp_path: Path) -> None:
 
 
 def shown(run: Run) -> list[list[tuple[str, str, list[tuple[str, str, float]]]]]:
-    cards = gallery([run], {"a": ["x", "y", "z"], "b": ["x", "y", "z"]}).groups[0].cards
-    return [[(p.title, p.caption, p.words) for _, pictures in card.rows for p in pictures] for card in cards]
+    cards = gallery(Experiment([run]), Say()).groups[0].cards
+    return [
+        [(p.title, p.caption, p.words) for strip in card.strips for p in strip.pictures] for card in cards
+    ]
 
 
 def test_words_are_shaded_on_one_scale_and_maps_of_nan_left_out(tmp_path: Path) -> None:
@@ -74,8 +79,8 @@ def test_words_are_shaded_on_one_scale_and_maps_of_nan_left_out(tmp_path: Path) 
 
 def test_a_missing_label_is_not_spoken_of(tmp_path: Path) -> None:
     first, second = shown(reports.read_run(write(tmp_path)))
-    assert first[0][1] == "predicted x, label z"
-    assert second[1][1] == "predicted y"
+    assert first[0][1] == "predicted class 0, label class 2"
+    assert second[1][1] == "predicted class 1"
 
 
 def test_the_page_names_examples_and_tells_what_it_leaves_out(tmp_path: Path) -> None:
@@ -84,7 +89,7 @@ def test_the_page_names_examples_and_tells_what_it_leaves_out(tmp_path: Path) ->
     assert "Example 1: &lt;second&gt;" in page
     assert '<section id="learning">' not in page
     assert 'href="#learning"' not in page
-    assert "Not in this report: learning curves (no metric was logged" in page
+    assert "<li>Learning curves: no metric was logged" in page
     assert "Words have a scale of their own." in page
 
 
