@@ -25,7 +25,8 @@ class Region:
     """The pixels of a dense output, [B, C, *P] or [B, *P], whose mean score is explained.
 
     Args:
-        mask: bool [*P], or [B, *P] for the whole batch, at the output's resolution.
+        mask: bool [*P], or [B, *P] for the whole batch, at the output's resolution; or ``"predicted"``: where the
+            label's channel is the largest, read from the outputs of the inputs themselves.
         label: which channel of [B, C, *P]: one for all, labels [B], or ``"predicted"``, the largest channel at each
             pixel; None where the output has one channel (a depth map).
 
@@ -36,7 +37,7 @@ class Region:
     0.0
     """
 
-    mask: Tensor
+    mask: Tensor | str
     label: int | str | Sequence[int] | np.ndarray | Tensor | None = None
 
 
@@ -177,45 +178,65 @@ def _value(
 
 def _region(task: str, output: Tensor, region: Region, score: str, rows: slice | Tensor, total: int) -> Score:
     """The mean score over a region of a dense output."""
-    mask = region.mask
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or output.dim() < 2:
-        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(
-            f"task '{task}': a Region needs a bool mask and a dense output, got {got} and {list(output.shape)}"
-        )
     channels = output.dim() > 3  # [B, C, H, W]; [B, H, W] has none
     if region.label is None and channels and output.shape[1] > 1:
         raise ValueError(
             f"task '{task}' gives {list(output.shape)}; a Region of it needs label=, one of its "
             f"{output.shape[1]} channels"
         )
-    places = output.shape[2:] if channels or region.label is not None else output.shape[1:]
-    if mask.shape not in (places, (total, *places)):
-        raise ValueError(
-            f"task '{task}': the mask of a Region must be {list(places)} or {[total, *places]}, the resolution of the "
-            f"output {list(output.shape)}, got {list(mask.shape)}"
-        )
-    mask = mask.to(output.device).expand(total, *places)[rows]
-    empty = ~mask.flatten(1).any(dim=1)
-    if bool(empty.any()):
-        first = int(torch.arange(total)[rows][empty.cpu()][0])
-        raise ValueError(f"task '{task}': the mask of a Region is empty, first for example {first}")
+    label: Tensor | None = None
+    if isinstance(region.label, str):
+        if region.label != "predicted":
+            raise unknown("label of a Region", region.label, ["predicted"])
+        label = output.detach().argmax(dim=1)
+    elif region.label is not None:
+        label = classes(task, output, region.label, rows, total)
+    mask = _mask(task, output, region, label, rows, total)
 
     def mean(values: Tensor, inside: Tensor) -> Tensor:
         values = values.reshape(inside.shape) * inside
         return values.flatten(1).sum(dim=1) / inside.flatten(1).sum(dim=1)
 
-    if region.label is None:
+    if label is None:
         if score != "logit":
             raise ValueError(f"task '{task}': score='{score}' needs a Region with a label")
         return Score(mean, (mask,), region)
-    if isinstance(region.label, str):
-        if region.label != "predicted":
-            raise unknown("label of a Region", region.label, ["predicted"])
-        label = output.detach().argmax(dim=1)
-    else:
-        label = classes(task, output, region.label, rows, total)
     return Score(lambda out, inside, which: mean(pick(out, which, score), inside), (mask, label), region)
+
+
+def _mask(
+    task: str, output: Tensor, region: Region, label: Tensor | None, rows: slice | Tensor, total: int
+) -> Tensor:
+    """The pixels of a region, bool [b, *P]: given, or where ``label`` is predicted."""
+    mask = region.mask
+    if isinstance(mask, str):
+        if mask != "predicted":
+            raise unknown("mask of a Region", mask, ["predicted"])
+        if label is None or isinstance(region.label, str) or output.dim() < 3:
+            raise ValueError(
+                f"task '{task}': a Region where a class is predicted needs label=, that class (or labels [B]), and an "
+                f"output [B, C, H, W]; got label={region.label!r} and {list(output.shape)}"
+            )
+        inside = output.detach().argmax(dim=1) == label.reshape(-1, *[1] * (output.dim() - 2))
+    else:
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or output.dim() < 2:
+            got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+            raise TypeError(
+                f"task '{task}': a Region needs a bool mask and a dense output, got {got} and {list(output.shape)}"
+            )
+        places = output.shape[2:] if output.dim() > 3 or label is not None else output.shape[1:]
+        if mask.shape not in (places, (total, *places)):
+            raise ValueError(
+                f"task '{task}': the mask of a Region must be {list(places)} or {[total, *places]}, the resolution of "
+                f"the output {list(output.shape)}, got {list(mask.shape)}"
+            )
+        inside = mask.to(output.device).expand(total, *places)[rows]
+    empty = ~inside.flatten(1).any(dim=1)
+    if bool(empty.any()):
+        first = int(torch.arange(total)[rows][empty.cpu()][0])
+        why = " (its class is predicted nowhere)" if isinstance(mask, str) else ""
+        raise ValueError(f"task '{task}': the mask of a Region is empty, first for example {first}{why}")
+    return inside
 
 
 def _one_each(task: str, values: Tensor, total: int) -> Tensor:

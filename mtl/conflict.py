@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl.balancing.engine import Step
 from mtl.balancing.gramian import cosines, gramian, norms
 from mtl.balancing.joined import batch_losses
-from mtl.balancing.last import Balanced
+from mtl.balancing.last import Balanced, parts_of
 from mtl.balancing.rows import Rows
 from mtl.balancing.shards import Shards
 from mtl.distributed.ranks import ranks
@@ -46,7 +46,8 @@ class Conflict:
     Attributes:
         tasks: the tasks measured, in order.
         whole: `Agreement` over all shared parameters.
-        groups: by name: the trainable children of ``model.backbone``, where it has several.
+        groups: by name: the trainable children of ``model.backbone``, where it has several (of its only child, where it
+            wraps another module).
     """
 
     tasks: tuple[str, ...]
@@ -82,9 +83,7 @@ class Gathering:
 
     def __init__(self, model: Balanced) -> None:
         self.model, self.names = model, [task.name for task in model.tasks]
-        self.shared = model.shared_parameters()
-        own = {id(p) for p in self.shared}
-        self.heads = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+        self.shared, self.heads = parts_of(model)
         self._rows, self._scale, self._seen = Rows(), 1.0, set[str]()
         self._rows.open(len(self.names), self.shared)
         self._rows.clear()
@@ -106,7 +105,7 @@ class Gathering:
         place = {id(p): i for i, p in enumerate(self.shared)}
         starts = [0, *itertools.accumulate(p.numel() for p in self.shared)]
         groups = {}
-        for child, module in getattr(self.model, "backbone", self.model).named_children():  # type: ignore[union-attr]
+        for child, module in _parts(getattr(self.model, "backbone", self.model)):  # type: ignore[arg-type]
             columns = [
                 slice(*self._shards.own_starts(starts[i : i + 2]))
                 for p in module.parameters()
@@ -117,3 +116,9 @@ class Gathering:
                 groups[child] = Agreement(self._shards.total(products) / self._scale**2)  # type: ignore[arg-type]
         whole = Agreement(self._shards.total(gramian(rows).cpu()) / self._scale**2)
         return Conflict(tuple(names), whole, groups if len(groups) > 1 else {})
+
+
+def _parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The children by name, below modules that only wrap another."""
+    children = list(module.named_children())
+    return _parts(children[0][1]) if len(children) == 1 else children

@@ -1,4 +1,4 @@
-"""Task heads: from features [B, F] to one task's output [B, O]."""
+"""Task heads: from features [B, F] to one task's output [B, O]; on a pyramid also to [B, O, H, W]."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
+from mtl.dense.heads import DenseHead, Pooled
+from mtl.dense.tasks import is_dense
 from mtl.names import lookup
+from mtl.tasks import Task
 
 HeadFactory = Callable[[int, int], nn.Module]
 OneHead = str | HeadFactory | nn.Module
@@ -40,6 +43,11 @@ def mlp_head(
     return nn.Sequential(*layers, nn.Linear(features, outputs))
 
 
+def dense_head(channels: Sequence[int], outputs: int, *, width: int = 32) -> nn.Module:
+    """The decoder of dense tasks on a pyramid; see `mtl.dense.heads.DenseHead`."""
+    return DenseHead(channels, outputs, width)
+
+
 HEADS: dict[str, HeadFactory] = {"linear": linear_head, "mlp": mlp_head}
 
 
@@ -52,3 +60,28 @@ def build_head(spec: OneHead, features: int, outputs: int) -> nn.Module:
     if not callable(spec):
         raise TypeError(f"a head must be a name, a factory or an nn.Module, got {type(spec).__name__}")
     return spec(features, outputs)
+
+
+def head_of(task: Task, spec: OneHead, backbone: nn.Module, features: int) -> nn.Module:
+    """The head of one task: on features [B, F], or on the maps of a pyramid (a backbone with ``channels``).
+
+    There a dense task gets a `dense_head`, or what a factory ``(channels, outputs) -> module`` makes, and any other
+    task the head that it would get elsewhere, on the pooled coarsest map. A module is taken as it is.
+
+    Raises:
+        ValueError: a dense task on a backbone without feature maps.
+    """
+    channels = getattr(backbone, "channels", None)
+    if isinstance(spec, nn.Module) or (channels is None and not is_dense(task)):
+        return build_head(spec, features, task.output_size)
+    if channels is None:
+        raise ValueError(
+            f"task '{task.name}' is dense and needs feature maps, but {type(backbone).__name__} gives one vector an "
+            "example; use a pyramid, e.g. mtl.backbone('pyramid/timm/resnet18')"
+        )
+    if not is_dense(task):
+        return Pooled(build_head(spec, features, task.output_size), int(getattr(backbone, "pool", 1)))
+    if isinstance(spec, str):
+        lookup("head", spec, HEADS)  # "linear" and "mlp" are for the tasks beside it
+        return dense_head(channels, task.output_size)
+    return spec(channels, task.output_size)

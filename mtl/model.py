@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from mtl.balancing.fork import fork
+from mtl.dense.pyramid import Pyramid
 from mtl.distributed.losses import Losses
 from mtl.distributed.ranks import ranks
-from mtl.heads import Heads, OneHead, build_head
+from mtl.heads import Heads, OneHead, head_of
 from mtl.names import unknown
 from mtl.tasks import Task
 
@@ -18,17 +19,21 @@ class MultiTaskModel(nn.Module):
     """Hard parameter sharing (Caruana 1997): features = backbone(inputs) [B, F], outputs[t] = heads[t](features).
 
     Args:
-        backbone: any module that gives [B, F]; `mtl.backbone` builds one by name.
+        backbone: any module that gives [B, F], or, for dense tasks, a `mtl.Pyramid` of feature maps, whose
+            ``channels`` it tells; `mtl.backbone` builds one by name.
         tasks: the tasks, in the order used for the run; names must differ.
         heads: ``"linear"``, ``"mlp"``, a factory ``(features, outputs) -> module``, or {task name: any of these
-            or a module}; a task that the mapping leaves out gets a linear head.
+            or a module}; a task that the mapping leaves out gets a linear head. On a pyramid, dense tasks get
+            `mtl.dense_head` in place of a linear one or an mlp; a factory gets the channels as features, and a module
+            the `mtl.Pyramid`.
         features: F, where the backbone does not tell it by ``out_features`` or ``num_features``.
 
     Attributes:
         heads: ``nn.ModuleList``, one head a task, in task order.
 
     Raises:
-        ValueError: no task, two tasks of one name, a head for an unknown task, or unknown F.
+        ValueError: no task, two tasks of one name, a head for an unknown task, unknown F, or a dense task on a backbone
+            without feature maps.
 
     >>> import mtl, torch
     >>> tasks = [mtl.Classification("left", classes=10), mtl.Regression("area")]
@@ -57,14 +62,17 @@ class MultiTaskModel(nn.Module):
         self.backbone = backbone
         self.features = _feature_count(backbone) if features is None else features
         self.heads = nn.ModuleList(
-            build_head(_head_of(task.name, names, heads), self.features, task.output_size)
-            for task in self.tasks
+            head_of(task, _head_of(task.name, names, heads), backbone, self.features) for task in self.tasks
         )
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> dict[str, Tensor]:
-        """inputs [B, *S] -> {task name: output [B, O]} in task order; several inputs go on to the backbone."""
-        features = self.backbone(*inputs, **named)  # [B, F]
-        if features.dim() != 2 or features.shape[1] != self.features:
+        """inputs [B, *S] -> {task name: output [B, O], dense [B, O, H, W]} in task order.
+
+        Several inputs go on to the backbone.
+        """
+        features = self.backbone(*inputs, **named)  # [B, F], or a pyramid's maps
+        maps = isinstance(features, Pyramid)
+        if not maps and (features.dim() != 2 or features.shape[1] != self.features):
             raise ValueError(
                 f"the backbone must give [B, {self.features}], got {list(features.shape)} for inputs "
                 f"{_shapes(inputs, named)}; pool and flatten inside it, or pass features="

@@ -1,0 +1,144 @@
+"""Rendered scenes: dense tasks and others on one backbone, against one model a task and against balancing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from recipes.config import RunOptions, UsageError, above_zero, at_least, chosen
+
+if TYPE_CHECKING:
+    from recipes.runner import Job
+
+QUESTION = (
+    "Do segmentation, depth, normals, boundaries, counts and relations of one picture gain from one backbone, and from "
+    "balancing; and does each look at the objects?"
+)
+BASELINE, REFERENCE = "single", "equal"
+TUNING = "none: the same defaults for every variant"
+ALL = ("constant", "single", "equal", "uncertainty", "upgrad")
+
+
+@dataclass(frozen=True)
+class Options(RunOptions):
+    """A model of one task each (single) against one for all with each balancer, at equal steps a model."""
+
+    out: Path = Path("runs/scenes")
+    """Folder for the run directories and report.html; must be absent or empty."""
+    variants: tuple[str, ...] = ALL
+    """constant: the best constant output; single: one model per task; any other is a balancer of a shared model."""
+    tasks: tuple[str, ...] = ()
+    """Tasks of the set; empty: all six."""
+    backbone: str = "pyramid/convnet"
+    """A pyramid of `mtl.backbone`: pyramid/convnet or pyramid/timm/MODEL."""
+    steps: int = 1000
+    """Training steps of each model."""
+    batch_size: int = 32
+    """Pictures a step."""
+    lr: float = 6e-3
+    """Peak learning rate of one-cycle AdamW."""
+    train: int = 3_000
+    """Training pictures."""
+    image_size: int = 64
+    """Pixels of the pictures' side, at least 32."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the training's forward passes, by autocast; scores are computed in fp32. Slow on CPUs that lack it."""
+    methods: tuple[str, ...] = ("gradient", "integrated_gradients")
+    """Attribution methods."""
+    examples: int = 6
+    """Test pictures whose maps, and whose predictions, are shown."""
+    scored: int = 50
+    """Test pictures on which the attributions are scored."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 1, "steps", "batch_size", "train", "examples", "scored")
+        at_least(self, 32, "image_size")
+        above_zero(self, "lr")
+        chosen("variants", self.variants)
+
+
+def variants(options: Options) -> tuple[str, ...]:
+    """Checked before anything is written: names of variants, tasks and the backbone."""
+    import mtl
+    from mtl.data.scenes import TASKS
+
+    chosen("variants", options.variants, ("constant", "single", *mtl.BALANCERS))
+    chosen("tasks", options.tasks or tuple(TASKS), TASKS)
+    if not options.backbone.startswith("pyramid/"):
+        raise UsageError(f"backbone must be pyramid/convnet or pyramid/timm/MODEL, got '{options.backbone}'")
+    try:
+        mtl.backbone(options.backbone)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return options.variants
+
+
+def train(job: Job) -> None:
+    """One run: one shared model, or one model a task; test once; explain every task; paint the predictions."""
+    import torch
+
+    import mtl
+    from recipes.dense import constant_scores, record_maps, record_predictions
+    from recipes.record import record_fit
+    from recipes.runner import run_directory
+
+    options: Options = job.options
+    data = mtl.dataset("scenes", train=options.train, image_size=options.image_size)
+    data = narrowed(data, options.tasks) if options.tasks else data
+    single = job.variant == "single"
+    groups = [(task,) for task in data.tasks] if single else [data.tasks]
+    with run_directory(job, data, "lowest sum of validation losses, checked at each validation") as run:
+        if job.variant == "constant":
+            test = constant_scores(data)
+            run.log(mtl.rows(test, step=1, epoch=0, split="test"))
+            run.finish(summary={"test": test, "selection": "the best constant for the training labels"})
+            return
+        results = []
+        for tasks in groups:
+            names = [task.name for task in tasks]
+            with mtl.seeded(job.seed):  # dense tasks get their decoder, the others an mlp
+                model = mtl.MultiTaskModel(mtl.backbone(options.backbone), tasks, "mlp").to(options.device)
+            result = mtl.fit(
+                model,
+                data.train.only(names),
+                data.validation.only(names),
+                balancer="equal" if single else job.variant,
+                steps=options.steps,
+                batch_size=options.batch_size,
+                lr=options.lr,
+                select="loss",
+                validate_every=max(1, options.steps // 8),
+                dynamics_every=None if single else max(1, options.steps // 20),
+                log=run.log,
+                precision=options.precision,
+                checkpoints=job.folder / "checkpoints" / (names[0] if single else ""),
+                resume=job.resume,
+                allow_change=job.allow_change,
+                progress=False,
+                seed=job.seed,
+            )
+            results.append(result)
+        summary = record_fit(run, results, data.test)
+        models = [result.model for result in results]
+        few = torch.arange(min(options.examples, len(data.test)))
+        record_predictions(run, models, data.test.take(few))
+        record_maps(
+            run,
+            models,
+            data.test,
+            options.methods,
+            examples=options.examples,
+            scored=options.scored,
+            seed=job.seed,
+        )
+        run.finish(summary=summary)
+
+
+def narrowed(data: Any, tasks: tuple[str, ...]) -> Any:
+    """The data set with some of its tasks, in its own order."""
+    kept = tuple(task for task in data.tasks if task.name in tasks)
+    names = [task.name for task in kept]
+    splits = {split: getattr(data, split).only(names) for split in ("train", "validation", "test")}
+    return replace(data, tasks=kept, **splits)
