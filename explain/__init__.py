@@ -2,6 +2,7 @@
 
 from explain.between import Conflict, channel_sharing, conflict, contrast, cross_deletion, overlap
 from explain.concepts import tcav
+from explain.contributions import contributions
 from explain.evaluate import evaluate
 from explain.influence.tracin import influence_scores, influential
 from explain.layers.attribution import LAYER_METHODS, layer_attribution
@@ -23,6 +24,7 @@ __all__ = [
     "channel_sharing",
     "conflict",
     "contrast",
+    "contributions",
     "cross_deletion",
     "data_randomisation",
     "evaluate",

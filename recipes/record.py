@@ -32,12 +32,12 @@ def record_fit(
     Args:
         run: the open run directory.
         results: what `mtl.fit` gave, one for each model.
-        test: the test split, used here and nowhere before.
+        test: the test split, used here and nowhere before; a task without labels there (an auxiliary one) has no score.
         extra: {task: {metric: value}} of the recipe's own, logged beside the test scores.
     """
     scores: dict[str, dict[str, float]] = {}
     for result in results:
-        names = [task.name for task in result.model.tasks]
+        names = [task.name for task in result.model.tasks if task.name in test.targets]
         rows = mtl.evaluate(result.model, test.only(names))
         for task, values in (extra or {}).items():
             if task in rows:

@@ -100,12 +100,12 @@ def test_fusion_is_its_formula() -> None:
             {"a": mtl.backbone("identity", in_features=2), "b": mtl.backbone("identity", in_features=3)}, 4
         )
     a, b = torch.randn(5, 2), torch.randn(5, 3)
-    p, q, join = fusion.projections["a"], fusion.projections["b"], fusion.join[0]
+    p, q, join = fusion.projections["a"], fusion.projections["b"], fusion.join.linear
     z, y = torch.tanh(a @ p.weight.T + p.bias), torch.tanh(b @ q.weight.T + q.bias)
     expected = torch.relu(torch.cat([z, y, z * y], dim=1) @ join.weight.T + join.bias)
     torch.testing.assert_close(fusion(b=b, a=a), expected)
     alone = mtl.Fusion({"a": mtl.backbone("identity", in_features=2)}, 4)
-    assert alone.join[0].in_features == 4
+    assert alone.join.linear.in_features == 4
 
 
 def test_fusion_refuses_what_it_has_no_branch_for() -> None:
@@ -134,3 +134,93 @@ def test_a_bag_of_words_does_not_care_for_their_order() -> None:
     bag = mtl.backbone("bag_of_words", in_features=6, hidden=(7,))
     torch.testing.assert_close(bag(words), bag(words.flip(1)))
     assert bag.out_features == 7
+
+
+def two(how: str, dropout: float = 0.0) -> mtl.Fusion:
+    with mtl.seeded(0):
+        branches = {name: mtl.backbone("identity", in_features=2) for name in "ab"}
+        return mtl.Fusion(branches, 4, how=how, dropout=dropout)
+
+
+A, B = torch.tensor([[0.5, -1.0], [2.0, 0.1]]), torch.tensor([[1.0, 0.3], [-0.2, 0.7]])
+
+
+def parts_of(fusion: mtl.Fusion) -> tuple[torch.Tensor, torch.Tensor]:
+    p, q = fusion.projections["a"], fusion.projections["b"]
+    return torch.tanh(A @ p.weight.T + p.bias), torch.tanh(B @ q.weight.T + q.bias)
+
+
+def test_late_fusion_means_the_logits_of_each() -> None:
+    fusion = two("late", dropout=0.5).eval()
+    z, y = parts_of(fusion)
+    torch.testing.assert_close(fusion(a=A, b=B), (z + y) / 2)
+    torch.testing.assert_close(fusion(b=B), y)
+
+
+def test_gated_fusion_is_its_formula() -> None:
+    fusion = two("gated")
+    z, y = parts_of(fusion)
+    gates = fusion.join.gates
+    g = torch.sigmoid(torch.cat([z, y], dim=1) @ gates.weight.T + gates.bias)
+    torch.testing.assert_close(fusion(a=A, b=B), g[:, :4] * z + g[:, 4:] * y)
+
+
+def test_attention_fusion_is_its_formula() -> None:
+    """One head at a time, by hand."""
+    fusion = two("attention")
+    join = fusion.join
+    tokens = torch.stack(parts_of(fusion), dim=1) + join.marks  # [2, 2, 4]
+    w, b = join.attention.in_proj_weight, join.attention.in_proj_bias
+    q, k, v = join.query[0] @ w[:4].T + b[:4], tokens @ w[4:8].T + b[4:8], tokens @ w[8:].T + b[8:]
+    heads = []
+    for h in range(4):  # one value wide each
+        weights = torch.softmax(q[:, h] * k[:, :, h], dim=1)
+        heads.append((weights * v[:, :, h]).sum(dim=1))
+    out = join.attention.out_proj
+    expected = torch.stack(heads, dim=1) @ out.weight.T + out.bias
+    torch.testing.assert_close(fusion(a=A, b=B), expected)
+
+
+@pytest.mark.parametrize("how", ["product", "late", "gated", "attention"])
+def test_an_input_left_out_is_as_if_it_had_never_been(how: str) -> None:
+    """Whatever it would have held, also next to examples that have it."""
+    fusion = two(how, dropout=0.5).eval()
+    alone = fusion(a=A)
+    there = torch.tensor([[True, False], [True, True]])
+    parts = torch.stack(parts_of(fusion), dim=1) * there[:, :, None]
+    mixed = fusion.join(parts, there)
+    torch.testing.assert_close(mixed[0], alone[0])
+    torch.testing.assert_close(mixed[1], fusion(a=A, b=B)[1])
+    with pytest.raises(
+        ValueError, match=r"needs the inputs \['b'\], got \['a'\]; a Fusion built with dropout"
+    ):
+        two(how)(a=A)
+    with pytest.raises(ValueError, match=r"needs the inputs \['a', 'b'\]"):
+        fusion()
+
+
+def test_dropout_leaves_out_the_share_that_it_says_and_never_all() -> None:
+    fusion = two("late", dropout=0.4)
+    there = torch.ones(20_000, 2, dtype=torch.bool)
+    with mtl.seeded(0):
+        kept = fusion._kept(there) & there
+    assert bool(kept.any(dim=1).all())
+    # both would go with 0.16, and then one of them stays, either alike
+    assert kept.double().mean(dim=0).tolist() == pytest.approx([0.6 + 0.08] * 2, abs=0.02)
+    only_a = torch.tensor([[True, False]]).expand(1000, -1)
+    with mtl.seeded(0):
+        assert bool((fusion._kept(only_a) & only_a)[:, 0].all())
+    x = torch.ones(50, 2)
+    with mtl.seeded(0):
+        dropped = fusion(a=x, b=-x)
+    assert len(dropped.unique(dim=0)) == 3  # both, a alone, b alone
+    assert len(fusion.eval()(a=x, b=-x).unique(dim=0)) == 1
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    ({"how": "gate"}, "did you mean 'gated'"),
+    ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+])  # fmt: skip
+def test_fusion_options_are_checked(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        mtl.Fusion({"a": mtl.backbone("identity", in_features=2)}, 4, **options)
