@@ -5,9 +5,12 @@ from mtl.balancing import BALANCERS, Answer, Balancer, Given, Method, combine, f
 from mtl.conflict import Conflict, measure_conflict
 from mtl.data import DATASETS, Splits, TaskData, dataset
 from mtl.data.augment import random_shift
+from mtl.data.mixture import mixture
+from mtl.dense.pyramid import Pyramid
+from mtl.dense.tasks import Boundary, Depth, Normals, Segmentation
 from mtl.distributed.losses import Losses
 from mtl.fusion import Fusion
-from mtl.heads import HEADS, linear_head, mlp_head
+from mtl.heads import HEADS, dense_head, linear_head, mlp_head
 from mtl.model import MultiTaskModel
 from mtl.resolve import resolve
 from mtl.tasks import Classification, MultiLabel, Regression, Task
@@ -27,8 +30,10 @@ __all__ = [
     "SCHEDULES",
     "Answer",
     "Balancer",
+    "Boundary",
     "Classification",
     "Conflict",
+    "Depth",
     "FitResult",
     "Fusion",
     "Given",
@@ -37,20 +42,25 @@ __all__ = [
     "Method",
     "MultiLabel",
     "MultiTaskModel",
+    "Normals",
+    "Pyramid",
     "Record",
     "Regression",
+    "Segmentation",
     "Splits",
     "Task",
     "TaskData",
     "backbone",
     "combine",
     "dataset",
+    "dense_head",
     "evaluate",
     "fit",
     "fork",
     "linear_head",
     "load_weights",
     "measure_conflict",
+    "mixture",
     "mlp_head",
     "random_shift",
     "resolve",

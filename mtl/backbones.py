@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from mtl.dense.pyramid import pyramid
 from mtl.names import check_options, lookup, unknown
 
 
@@ -129,6 +131,46 @@ def bag_of_words(in_features: int, *, hidden: Sequence[int] = (64,)) -> nn.Modul
     return model
 
 
+class Embeddings(nn.Module):
+    """A vector for each category of a table's columns, beside its numbers, and an `mlp` on all of them.
+
+    Args:
+        numbers: F, columns of numbers.
+        sizes: of each of the K columns of categories, the number of its codes; a code out of range is an error.
+        width: of a column's vectors; None: half its codes, at most 32.
+        hidden, dropout: see `mlp`.
+
+    >>> import torch
+    >>> model = Embeddings(2, sizes=(5, 3), hidden=(8,))
+    >>> model(numbers=torch.zeros(4, 2), categories=torch.zeros(4, 2, dtype=torch.long)).shape
+    torch.Size([4, 8])
+    """
+
+    def __init__(
+        self,
+        numbers: int,
+        sizes: Sequence[int],
+        *,
+        width: int | None = None,
+        hidden: Sequence[int] = (64, 64),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if numbers < 0 or not sizes or min(sizes) < 1:
+            raise ValueError(
+                f"the embeddings backbone needs numbers >= 0 and sizes >= 1, got {numbers} and {list(sizes)}"
+            )
+        widths = [min(32, -(-size // 2)) if width is None else width for size in sizes]
+        self.tables = nn.ModuleList(nn.Embedding(size, w) for size, w in zip(sizes, widths, strict=True))
+        self.layers = mlp(numbers + sum(widths), hidden=hidden, dropout=dropout)
+        self.out_features = hidden[-1]
+
+    def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
+        """numbers [B, F], categories int [B, K] -> features [B, hidden[-1]]."""
+        vectors = [table(column) for table, column in zip(self.tables, categories.unbind(dim=1), strict=True)]
+        return self.layers(torch.cat([numbers, *vectors], dim=1))
+
+
 class Sum(nn.Module):
     """The sum over one dimension."""
 
@@ -225,6 +267,7 @@ def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "cnn": CNN,
     "convnet": ConvNet,
+    "embeddings": Embeddings,
     "bag_of_words": bag_of_words,
     "mlp": mlp,
     "identity": identity,
@@ -232,16 +275,20 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "timm": timm_backbone,
     "torchvision": torchvision_backbone,
+    "pyramid": pyramid,
 }
 
 
 def backbone(name: str, **options: Any) -> nn.Module:
-    """A backbone [B, *S] -> [B, F] by name, with ``out_features`` = F.
+    """A backbone [B, *S] -> [B, F] by name, with ``out_features`` = F; or a pyramid of feature maps for dense tasks.
 
     Args:
         name: ``"cnn"`` (in_channels, image_size), ``"convnet"`` (in_channels, widths), ``"mlp"`` (in_features, hidden,
-            dropout), ``"bag_of_words"`` (in_features, hidden), ``"identity"`` (in_features), ``"timm/<model>"`` or
-            ``"torchvision/<model>"`` (pretrained, in_channels, and what their own factories take).
+            dropout), ``"embeddings"`` (numbers, sizes, width, hidden, dropout), ``"bag_of_words"`` (in_features,
+            hidden), ``"identity"`` (in_features), ``"timm/<model>"`` or ``"torchvision/<model>"`` (pretrained,
+            in_channels, and what their own factories take), or ``"pyramid/timm/<model>"`` (the same, and pool) and
+            ``"pyramid/convnet"`` (in_channels, widths, pool, stride); tasks that are not dense read their coarsest map,
+            averaged in pool x pool cells.
 
     Raises:
         ValueError: an unknown name (with the nearest one), or an option that this backbone does not take.
@@ -256,6 +303,7 @@ def backbone(name: str, **options: Any) -> nn.Module:
         return lookup("backbone family", family, FAMILIES)(rest, **options)
     build = lookup("backbone", name, {**BACKBONES, **FAMILIES})
     if name in FAMILIES:
-        raise ValueError(f"which {name} model? write '{name}/<model>', e.g. '{name}/resnet18'")
+        example = "pyramid/timm/resnet18" if name == "pyramid" else f"{name}/resnet18"
+        raise ValueError(f"which {name} model? write '{name}/<model>', e.g. '{example}'")
     check_options(f"backbone '{name}'", build, options)
     return build(**options)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
+from torchmetrics.utilities import dim_zero_cat
 
 from mtl.distributed.ranks import ranks
 
@@ -48,6 +51,73 @@ class R2(torchmetrics.R2Score):
 
     def compute(self) -> Tensor:
         return super().compute() if self.total >= 2 else torch.tensor(float("nan"))
+
+
+class RocAuc(torchmetrics.classification.BinaryAUROC):
+    """The area under the ROC curve of two classes, from logits [N, 2]; NaN where only one class is there.
+
+    >>> metric = RocAuc()
+    >>> metric.update(torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0]]), torch.tensor([0, 1, 0]))
+    >>> metric.compute()
+    tensor(0.5000)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(validate_args=False)
+
+    def update(self, logits: Tensor, classes: Tensor) -> None:
+        # the order is all that counts, and a sigmoid would make confident predictions equal
+        super().update((F.softsign((logits[:, 1] - logits[:, 0]).float()) + 1) / 2, classes)
+
+    def update_with_nothing(self) -> None:
+        """Give the states their types in a process that has seen no label."""
+        self.update(
+            torch.zeros(0, 2, device=self.device), torch.zeros(0, dtype=torch.long, device=self.device)
+        )
+
+    def compute(self) -> Tensor:
+        classes = dim_zero_cat(self.target)
+        return torch.tensor(float("nan")) if len(classes.unique()) < 2 else super().compute()
+
+
+class LabelsRocAuc(torchmetrics.Metric):
+    """The mean of `RocAuc` over labels, from probabilities [N, L] and labels [N, L] (-1: missing).
+
+    Labels of which only one value is there do not count; NaN where none is left.
+
+    >>> metric = LabelsRocAuc(2)
+    >>> metric.update(torch.tensor([[0.1, 0.5], [0.2, 0.5]]), torch.tensor([[0, 1], [1, -1]]))
+    >>> metric.compute()
+    tensor(1.)
+    """
+
+    full_state_update = False
+    predictions: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.width = labels
+        self.add_state("predictions", [], dist_reduce_fx="cat")
+        self.add_state("labels", [], dist_reduce_fx="cat")
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+        self.predictions.append(probabilities)
+        self.labels.append(labels)
+
+    def update_with_nothing(self) -> None:
+        """Give the states their shapes in a process that has seen no label."""
+        nothing = torch.zeros(0, self.width, device=self.device)
+        self.update(nothing, nothing.long())
+
+    def compute(self) -> Tensor:
+        predictions, labels = dim_zero_cat(self.predictions), dim_zero_cat(self.labels)
+        areas = []
+        for probability, label in zip(predictions.T, labels.T, strict=True):
+            there = label >= 0
+            if len(label[there].unique()) == 2:
+                areas.append(binary_auroc(probability[there], label[there], validate_args=False))
+        return torch.stack(areas).mean() if areas else torch.tensor(float("nan"))
 
 
 class Scores:
@@ -100,6 +170,13 @@ class Scores:
             if count == 0:
                 continue
             metrics = self._metrics[name].items()
+            for metric in self._metrics[name].values():
+                if (
+                    together is not None
+                    and isinstance(metric, RocAuc | LabelsRocAuc)
+                    and not metric.update_called
+                ):
+                    metric.update_with_nothing()
             with warnings.catch_warnings():
                 if together is not None:  # this process may have seen nothing of this task
                     warnings.filterwarnings("ignore", message="The ``compute`` method of metric")

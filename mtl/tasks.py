@@ -6,8 +6,10 @@ micro-batches or processes gives the same mean.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -15,8 +17,8 @@ import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor
 
-from mtl.metrics import R2, Metric
-from mtl.names import check_name
+from mtl.metrics import R2, LabelsRocAuc, Metric, RocAuc
+from mtl.names import check_name, unknown
 
 MISSING = -1  # the class index of a label that is not there; float targets use NaN
 
@@ -50,8 +52,11 @@ class Classification:
         name: the task's name, unique in a model.
         classes: the number of classes, or their names.
         label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
+        primary: the metric that stands first and by which a checkpoint may be chosen; ``"roc_auc"`` suits two classes
+            of which one is rare.
+        auxiliary: trained, and left out of the selection, of Δm and of ranks.
 
-    Metrics: accuracy (primary) and macro F1, fractions, higher is better.
+    Metrics: accuracy and macro F1, and for two classes the area under the ROC curve; fractions, higher is better.
 
     >>> task = Classification("left", classes=10)
     >>> task.loss_sum(torch.zeros(3, 10), torch.tensor([0, 9, -1]))   # 2 ln 10 over the two labels that are there
@@ -61,14 +66,19 @@ class Classification:
     name: str
     classes: int | tuple[str, ...]
     label_smoothing: float = 0.0
+    primary: str = "accuracy"
+    auxiliary: bool = False
     kind = "classification"
     loss_unit = "nats"
 
     def __post_init__(self) -> None:
         check_name("Classification", self.name)
-        object.__setattr__(self, "classes", _count_or_names("Classification.classes", self.classes, least=2))
+        object.__setattr__(self, "classes", count_or_names("Classification.classes", self.classes, least=2))
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"Classification.label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        known = [metric.name for metric in self.metrics]
+        if self.primary not in known:
+            raise unknown(f"metric of Classification with {self.output_size} classes", self.primary, known)
 
     @property
     def output_size(self) -> int:
@@ -81,10 +91,13 @@ class Classification:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         options = {"task": "multiclass", "num_classes": self.output_size, "validate_args": False}
-        return (
+        found = [
             Metric("accuracy", "fraction", True, partial(torchmetrics.Accuracy, average="micro", **options)),
             Metric("f1", "fraction", True, partial(torchmetrics.F1Score, average="macro", **options)),
-        )
+        ]
+        if self.output_size == 2:
+            found.append(Metric("roc_auc", "fraction", True, RocAuc))
+        return tuple(sorted(found, key=lambda metric: metric.name != self.primary))
 
     def check(self, target: Tensor, rows: int) -> None:
         """Raise unless ``target`` is int [rows] with values in -1..C-1."""
@@ -125,8 +138,10 @@ class MultiLabel:
     Args:
         name: the task's name, unique in a model.
         labels: the number of labels, or their names.
+        auxiliary: trained, and left out of the selection, of Δm and of ranks.
 
-    Metrics: macro F1 (primary; threshold 0.5) and accuracy over labels, fractions, higher is better.
+    Metrics: macro F1 (primary; threshold 0.5), accuracy over labels, and the area under the ROC curve, a mean over
+    labels; fractions, higher is better.
 
     >>> task = MultiLabel("attributes", labels=("smiling", "hat"))
     >>> task.loss_sum(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [float("nan"), 1.0]]))   # 3 ln 2
@@ -135,12 +150,13 @@ class MultiLabel:
 
     name: str
     labels: int | tuple[str, ...]
+    auxiliary: bool = False
     kind = "multilabel"
     loss_unit = "nats"
 
     def __post_init__(self) -> None:
         check_name("MultiLabel", self.name)
-        object.__setattr__(self, "labels", _count_or_names("MultiLabel.labels", self.labels, least=1))
+        object.__setattr__(self, "labels", count_or_names("MultiLabel.labels", self.labels, least=1))
 
     @property
     def output_size(self) -> int:
@@ -161,6 +177,7 @@ class MultiLabel:
                 True,
                 partial(torchmetrics.classification.MultilabelAccuracy, **options),
             ),
+            Metric("roc_auc", "fraction", True, partial(LabelsRocAuc, self.output_size)),
         )
 
     def check(self, target: Tensor, rows: int) -> None:
@@ -202,8 +219,12 @@ class Regression:
         size: how many values an example; targets are [B] or [B, 1] for one, [B, size] for several.
         unit: the target's unit, for the report.
         loss: ``"mse"``, ``"mae"`` or ``"huber"`` (delta 1), averaged over the values that are there.
+        mean, deviation: of the training targets: the head then gives (y - mean) / deviation, and the loss is of that,
+            so that tasks in different units weigh alike; targets and metrics stay in the target's unit.
+        primary: the metric that stands first.
+        auxiliary: trained, and left out of the selection, of Δm and of ranks.
 
-    Metrics: rmse (primary), mae, and for one value r2.
+    Metrics: rmse, mae, and for one value r2.
 
     >>> task = Regression("height", unit="cm")
     >>> task.loss_sum(torch.tensor([[1.0], [2.0]]), torch.tensor([4.0, float("nan")]))
@@ -214,6 +235,10 @@ class Regression:
     size: int = 1
     unit: str = "units of the target"
     loss: Literal["mse", "mae", "huber"] = "mse"
+    mean: float = 0.0
+    deviation: float = 1.0
+    primary: str = "rmse"
+    auxiliary: bool = False
     kind = "regression"
     class_names = ()
 
@@ -223,6 +248,13 @@ class Regression:
             raise ValueError(f"Regression.size must be >= 1, got {self.size}")
         if self.loss not in ("mse", "mae", "huber"):
             raise ValueError(f"Regression.loss must be 'mse', 'mae' or 'huber', got {self.loss!r}")
+        if not (isfinite(self.mean) and 0 < self.deviation < float("inf")):
+            raise ValueError(
+                f"Regression needs a finite mean and a deviation > 0, got {self.mean} and {self.deviation}"
+            )
+        known = [metric.name for metric in self.metrics]
+        if self.primary not in known:
+            raise unknown(f"metric of Regression of {self.size} values", self.primary, known)
 
     @property
     def output_size(self) -> int:
@@ -230,7 +262,8 @@ class Regression:
 
     @property
     def loss_unit(self) -> str:
-        return f"({self.unit})²" if self.loss == "mse" else self.unit
+        unit = self.unit if self.deviation == 1 else "standard deviations"
+        return f"({unit})²" if self.loss == "mse" else unit
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -238,7 +271,8 @@ class Regression:
             Metric("rmse", self.unit, False, partial(torchmetrics.MeanSquaredError, squared=False)),
             Metric("mae", self.unit, False, torchmetrics.MeanAbsoluteError),
         )
-        return always if self.size > 1 else (*always, Metric("r2", "fraction", True, R2))
+        found = always if self.size > 1 else (*always, Metric("r2", "fraction", True, R2))
+        return tuple(sorted(found, key=lambda metric: metric.name != self.primary))
 
     def check(self, target: Tensor, rows: int) -> None:
         """Raise unless ``target`` is float [rows, size] (or [rows] for one value) without infinities."""
@@ -255,7 +289,8 @@ class Regression:
 
     def loss_sum(self, output: Tensor, target: Tensor) -> tuple[Tensor, int]:
         """Sum of the errors over the values that are there, and their count."""
-        predictions, labels = self.present(output, target)
+        predictions, labels = self._present(output, target)
+        labels = (labels - self.mean) / self.deviation
         if self.loss == "mse":
             return F.mse_loss(predictions, labels, reduction="sum"), labels.numel()
         if self.loss == "mae":
@@ -263,7 +298,11 @@ class Regression:
         return F.huber_loss(predictions, labels, reduction="sum"), labels.numel()
 
     def present(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The values whose label is there, flat: predictions [N], labels [N]."""
+        """The values whose label is there, flat, in the target's unit: predictions [N], labels [N]."""
+        predictions, labels = self._present(output, target)
+        return predictions * self.deviation + self.mean, labels
+
+    def _present(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         _check_output(self.name, output, self.size)
         self.check(target, output.shape[0])
         target = target.reshape(output.shape)
@@ -271,12 +310,21 @@ class Regression:
         return output[there], target[there].to(output.dtype)
 
 
+def scored(tasks: Iterable[Task]) -> tuple[Task, ...]:
+    """The tasks that are not auxiliary; a task of one's own that does not say counts.
+
+    >>> [task.name for task in scored([Regression("y"), Regression("hint", auxiliary=True)])]
+    ['y']
+    """
+    return tuple(task for task in tasks if not getattr(task, "auxiliary", False))
+
+
 def _check_output(name: str, output: Tensor, size: int) -> None:
     if output.dim() != 2 or output.shape[1] != size:
         raise ValueError(f"task '{name}': the head must give [B, {size}], got {list(output.shape)}")
 
 
-def _count_or_names(what: str, value: int | tuple[str, ...] | list[str], least: int) -> int | tuple[str, ...]:
+def count_or_names(what: str, value: int | tuple[str, ...] | list[str], least: int) -> int | tuple[str, ...]:
     """An int as it is; names as a tuple of different strings."""
     if isinstance(value, bool) or not isinstance(value, int | tuple | list):
         raise TypeError(f"{what} must be a count or the names, got {type(value).__name__}")

@@ -184,6 +184,13 @@ def convert(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise UsageError(f"{where} must be a list, got {type(value).__name__}")
         return tuple(convert(item, arguments[0], where) for item in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UsageError(f"{where} must be a mapping, got {type(value).__name__}")
+        wrong = [key for key in value if type(key) is not str]
+        if wrong:
+            raise UsageError(f"{where}: the name {wrong[0]!r} is no text; put it in quotes")
+        return {key: convert(item, arguments[1], f"{where}.{key}") for key, item in value.items()}
     if hint is float and type(value) is int:
         return float(value)
     if hint is Path and type(value) is str:

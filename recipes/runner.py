@@ -47,14 +47,14 @@ def run_recipe(
 
 
 def jobs_of(name: str, options: RunOptions, command: Sequence[str]) -> list[Job]:
-    """A job for each variant and seed, with all threads.
+    """A job for each variant and seed.
 
     Raises:
         UsageError: variants that the recipe does not have.
     """
     variants = import_module(f"recipes.{name}").variants(options)
     return [
-        Job(name, options, variant, seed, options.out / f"{variant}--s{seed}", cores(), tuple(command))
+        Job(name, options, variant, seed, options.out / f"{variant}--s{seed}", 0, tuple(command))
         for seed in options.seeds
         for variant in variants
     ]
@@ -89,7 +89,8 @@ def run_jobs(
         prepare()
         at_once = min(workers or cores(), len(jobs))
         at_a_time = f"{at_once} at a time"
-    jobs = [dataclasses.replace(job, threads=max(1, cores() // at_once)) for job in jobs]
+    share = max(1, cores() // at_once)
+    jobs = [dataclasses.replace(job, threads=job.threads or share) for job in jobs]
     variants, seeds = ({getattr(job, name) for job in jobs} for name in ("variant", "seed"))
     whole = f" ({len(variants)} variants x {len(seeds)} seeds)" * (len(jobs) == len(variants) * len(seeds))
     say(f"{len(jobs)} runs{whole}, {at_a_time}")
@@ -237,7 +238,8 @@ class StatedData:
 
 def describe(task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = ()) -> dict[str, Any]:
     """A task as the report needs it: name, kind, classes, and metrics with unit and direction."""
-    metrics = [(m.name, m.unit, m.higher_is_better, False) for m in task.metrics]
+    extra = bool(getattr(task, "auxiliary", False))  # trained, and no part of Δm
+    metrics = [(m.name, m.unit, m.higher_is_better, extra) for m in task.metrics]
     shown_only = [("loss", task.loss_unit, False), *extra_metrics]  # no part of the relative improvement
     return {
         "name": task.name,

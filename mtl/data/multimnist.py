@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from pathlib import Path
 
 from mtl.data.mnist5k import digits
-from mtl.data.task_data import Splits, TaskData, split_rows
+from mtl.data.overlays import CORNERS, DIGITS, overlay, pairs
+from mtl.data.task_data import Splits, split_rows
 from mtl.tasks import Classification
 from mtl.training.streams import generator
 
-CANVAS = 36
-OFFSETS = {"left": 0, "right": 8}  # each digit's corner, so that the two 28x28 boxes overlap in 20x20 pixels
+OFFSETS = dict(zip(("left", "right"), CORNERS, strict=True))  # each digit's corner
 
 
-def multimnist(*, train: int = 20_000, validation: int = 1_000, test: int = 2_000, seed: int = 0) -> Splits:
+def multimnist(
+    *,
+    train: int = 20_000,
+    validation: int = 1_000,
+    test: int = 2_000,
+    root: str | Path | None = None,
+    download: bool = False,
+    seed: int = 0,
+) -> Splits:
     """Pairs of digits, pasted at the upper left and the lower right of a 36x36 canvas, the brighter pixel winning.
 
     The source digits of train (4,000), validation (500) and test (500) are disjoint; the pairs are drawn with
@@ -22,6 +29,8 @@ def multimnist(*, train: int = 20_000, validation: int = 1_000, test: int = 2_00
 
     Args:
         train, validation, test: numbers of pairs.
+        root: where torchvision keeps ``MNIST/raw``: source digits are then all 70,000 (54,000, 6,000 and 10,000).
+        download: let torchvision download what is missing there.
         seed: of the split and the pairs.
 
     Source: Sabour et al. 2017 (the idea), Sener & Koltun 2018 (36x36, upper left and lower right).
@@ -30,11 +39,14 @@ def multimnist(*, train: int = 20_000, validation: int = 1_000, test: int = 2_00
     >>> data.train.inputs.shape, [task.name for task in data.tasks]
     (torch.Size([4, 1, 36, 36]), ['left', 'right'])
     """
+    if root is not None:
+        sets = dict.fromkeys(OFFSETS, ("MNIST", DIGITS))
+        return overlay("multimnist", sets, root, (train, validation, test), download, seed)
     images, classes = digits()
     draw = generator(seed, "multimnist")
     sources = split_rows(len(images), (4000, 500, 500), draw)
     train_data, validation_data, test_data = (
-        _pairs(images[rows, 0], classes[rows], count, draw)
+        pairs(dict.fromkeys(OFFSETS, (images[rows, 0], classes[rows])), count, draw)
         for rows, count in zip(sources, (train, validation, test), strict=True)
     )
     return Splits(
@@ -44,15 +56,3 @@ def multimnist(*, train: int = 20_000, validation: int = 1_000, test: int = 2_00
         validation_data,
         test_data,
     )
-
-
-def _pairs(images: Tensor, classes: Tensor, count: int, draw: torch.Generator) -> TaskData:
-    """``count`` canvases from source digits [N, 28, 28]."""
-    layers, targets = {}, {}
-    for task, corner in OFFSETS.items():
-        rows = torch.randint(len(images), (count,), generator=draw)
-        layer = torch.zeros(count, CANVAS, CANVAS)
-        layer[:, corner : corner + 28, corner : corner + 28] = images[rows]
-        layers[task], targets[task] = layer, classes[rows]
-    canvas = torch.stack(list(layers.values())).amax(dim=0)  # [N, 36, 36]
-    return TaskData(canvas[:, None], targets, {task: layer > 0 for task, layer in layers.items()})

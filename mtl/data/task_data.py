@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mtl.inputs import each, tensors
 from mtl.names import lookup
-from mtl.tasks import Task
+from mtl.tasks import MISSING, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,10 @@ class TaskData:
     def __len__(self) -> int:
         return len(next(iter(tensors(self.inputs).values())))
 
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The rows of one epoch of training, [N]: each once, shuffled."""
+        return torch.randperm(len(self), generator=generator)
+
     def take(self, rows: Tensor) -> TaskData:
         """The examples at ``rows`` (indices), copied."""
         return TaskData(
@@ -82,11 +86,21 @@ class TaskData:
         tasks = list(tasks)
         for task in tasks:
             lookup("task", task, self.targets)
-        return TaskData(
-            self.inputs,
-            {task: self.targets[task] for task in tasks},
-            {task: self.masks[task] for task in tasks if task in self.masks},
+        return replace(
+            self,
+            targets={task: self.targets[task] for task in tasks},
+            masks={task: self.masks[task] for task in tasks if task in self.masks},
         )
+
+    def labelled(self) -> TaskData:
+        """The examples with a label for at least one task; nothing is copied where all have one.
+
+        >>> data = TaskData(torch.tensor([[1.0], [2.0]]), {"y": torch.tensor([float("nan"), 5.0])})
+        >>> data.labelled().inputs
+        tensor([[2.]])
+        """
+        there = torch.stack([labels_there(target) for target in self.targets.values()]).any(dim=0)
+        return self if bool(there.all()) else self.take(there.nonzero()[:, 0])
 
     def fingerprint(self) -> str:
         """sha256 over shapes, types and bytes of inputs, targets and masks."""
@@ -121,6 +135,16 @@ class Splits:
         """sha256 over the three splits."""
         parts = [split.fingerprint() for split in (self.train, self.validation, self.test)]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def labels_there(target: Tensor) -> Tensor:
+    """bool [N]: rows with a label, of targets [N, ...] whose missing ones are NaN (float) or -1.
+
+    >>> labels_there(torch.tensor([[0.5, float("nan")], [float("nan"), float("nan")]]))
+    tensor([ True, False])
+    """
+    there = ~target.isnan() if target.is_floating_point() else target != MISSING
+    return there if there.dim() == 1 else there.flatten(1).any(dim=1)
 
 
 def check_targets(data: TaskData, tasks: tuple[Task, ...], split: str) -> None:

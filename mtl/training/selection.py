@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from mtl.names import lookup
-from mtl.tasks import Task
+from mtl.tasks import Task, scored
 
 RULES = {
     "metric": "best mean over tasks of the validation {metric}",
@@ -30,12 +30,14 @@ class Selection:
     """
 
     def __init__(self, rule: str, tasks: Sequence[Task], *, has_validation: bool) -> None:
+        tasks = scored(tasks)
+        if not tasks:
+            raise ValueError("every task is auxiliary; at least one must be scored")
         primary = {task.metrics[0].name for task in tasks}
         units = {(task.metrics[0].name, task.metrics[0].unit) for task in tasks}
         if rule == "auto":
-            rule = (
-                "last" if not has_validation else "metric" if units == {("accuracy", "fraction")} else "loss"
-            )
+            shared = units in ({("accuracy", "fraction")}, {("roc_auc", "fraction")})
+            rule = "last" if not has_validation else "metric" if shared else "loss"
         lookup("selection rule", rule, {**RULES, "auto": ""})
         if rule != "last" and not has_validation:
             raise ValueError(f"select='{rule}' needs validation data; give it, or select='last'")
@@ -61,7 +63,13 @@ class Selection:
             value = -math.fsum(score["loss"] for score in there)
         else:
             sign = 1 if self._metric.higher_is_better else -1
-            value = sign * math.fsum(score[self._metric.name] for score in there) / len(there)
+            found = [score[self._metric.name] for score in there]
+            found = [one for one in found if not math.isnan(one)]  # not defined on a task's few labels
+            if not found:
+                raise ValueError(
+                    f"the validation data is too small: {self._metric.name} is not defined on it"
+                )
+            value = sign * math.fsum(found) / len(found)
         if value > self.best:
             self.best = value
             return True

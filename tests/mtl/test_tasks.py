@@ -8,6 +8,7 @@ import torch
 import mtl
 from mtl.metrics import Scores
 from mtl.tasks import mean_loss
+from mtl.training.selection import Selection
 
 NAN = math.nan
 TASKS = [mtl.Classification("c", classes=3), mtl.MultiLabel("m", labels=2), mtl.Regression("r", size=2)]
@@ -129,6 +130,9 @@ def test_target_types() -> None:
         (lambda: mtl.Classification("a", classes=1), "Classification.classes must be at least 2, got 1"),
         (lambda: mtl.Classification("a", classes=("x", "x")), "different strings"),
         (lambda: mtl.Classification("a", classes=2, label_smoothing=1.0), "label_smoothing"),
+        (lambda: mtl.Classification("a", classes=2, primary="roc"), "did you mean 'roc_auc'"),
+        (lambda: mtl.Classification("a", classes=3, primary="roc_auc"), "with 3 classes"),
+        (lambda: mtl.Regression("a", deviation=0.0), "deviation > 0"),
         (lambda: mtl.Regression("a", size=0), "Regression.size must be >= 1, got 0"),
         (lambda: mtl.Regression("a", loss="rmse"), "'mse', 'mae' or 'huber', got 'rmse'"),
     ],
@@ -136,3 +140,60 @@ def test_target_types() -> None:
 def test_task_options_are_checked(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_roc_auc_counts_the_pairs_in_order() -> None:
+    """Of the 2 x 3 pairs of a yes and a no, four are in order and one is a tie; missing labels take no part."""
+    margins = torch.tensor([3.0, 1.0, 2.0, 1.0, 0.0, 9.0])
+    classes = torch.tensor([1, 1, 0, 0, 0, -1])
+    scores = Scores([mtl.Classification("c", classes=2, primary="roc_auc"), mtl.MultiLabel("m", labels=2)])
+    labels = torch.where(classes >= 0, classes.float(), NAN)
+    scores.update(
+        {"c": torch.stack([-margins, margins], dim=1), "m": torch.stack([margins, margins], dim=1)},
+        {
+            "c": classes,
+            "m": torch.stack([labels, 1 - labels.clamp(max=0)], dim=1),
+        },  # the second has one value
+    )
+    values = scores.compute()
+    assert next(iter(values["c"])) == "roc_auc"
+    assert values["c"]["roc_auc"] == pytest.approx(4.5 / 6)
+    assert values["m"]["roc_auc"] == pytest.approx(4.5 / 6)
+
+
+def test_roc_auc_of_one_class_is_not_defined() -> None:
+    scores = Scores([mtl.Classification("c", classes=2)])
+    scores.update({"c": torch.randn(3, 2)}, {"c": torch.tensor([1, 1, -1])})
+    assert math.isnan(scores.compute()["c"]["roc_auc"])
+
+
+def test_confident_predictions_do_not_tie() -> None:
+    scores = Scores([mtl.Classification("c", classes=2)])
+    scores.update(
+        {"c": torch.tensor([[0.0, 40.0], [0.0, 41.0], [0.0, 42.0]])}, {"c": torch.tensor([0, 1, 1])}
+    )
+    assert scores.compute()["c"]["roc_auc"] == 1.0
+
+
+def test_a_standardised_regression_learns_in_deviations_and_is_scored_in_its_unit() -> None:
+    task = mtl.Regression("price", unit="euro", mean=100.0, deviation=10.0)
+    output, target = torch.tensor([[1.0], [0.0]]), torch.tensor([130.0, NAN])
+    assert float(mean_loss(task, output, target)) == pytest.approx((3.0 - 1.0) ** 2)
+    scores = Scores([task])
+    scores.update({"price": output}, {"price": target})
+    assert scores.compute()["price"]["mae"] == pytest.approx(20.0)
+    assert task.loss_unit == "(standard deviations)²"
+
+
+def test_auxiliary_tasks_do_not_choose_the_checkpoint() -> None:
+    tasks = [mtl.Classification("c", classes=3), mtl.Regression("hint", auxiliary=True)]
+    selection = Selection("auto", tasks, has_validation=True)
+    assert selection.kind == "metric"
+    scores = [{"c": {"accuracy": 0.5}, "hint": {"loss": loss}} for loss in (1.0, 9.0)]
+    assert [selection.improves(s) for s in (*scores, {"c": {"accuracy": 0.6}, "hint": {"loss": 99.0}})] == [
+        True,
+        False,
+        True,
+    ]
+    with pytest.raises(ValueError, match="every task is auxiliary"):
+        Selection("auto", tasks[1:], has_validation=True)

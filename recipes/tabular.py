@@ -1,0 +1,92 @@
+"""Several targets in one table: one network each, a shared one with balancers, and gradient boosting beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from recipes.comparison import TUNING as TUNING
+from recipes.comparison import ComparisonOptions, checked, compare
+from recipes.config import UsageError, at_least
+
+if TYPE_CHECKING:
+    import mtl
+    from recipes.runner import Job
+
+QUESTION = "Does one network for all targets of a table beat one a target, and how far is gradient boosting?"
+BASELINE, REFERENCE = "single", "equal"
+
+
+@dataclass(frozen=True)
+class Options(ComparisonOptions):
+    """A published table that lies in a folder, or a CSV or Parquet file of one's own."""
+
+    out: Path = Path("runs/tabular")
+    """Folder for the run directories and report.html; must be absent or empty."""
+    data: Literal["adult", "sarcos", "qm9", "tox21", "school", "table"] = "table"
+    """A data set whose files lie in --root, or table: the file of --file."""
+    root: Path = Path("data")
+    """The folder with the files of a published data set, as they are published (docs/data.md)."""
+    file: Path | None = None
+    """A table of one's own: .csv, .tsv or .parquet."""
+    tasks: dict[str, str] = field(default_factory=dict)
+    """Of the own table: which columns are tasks, each classification or regression."""
+    ignore: tuple[str, ...] = ()
+    """Columns of the own table that are no inputs."""
+    split: str = "60/20/20"
+    """Of the own table: percent of train/validation/test, or the column that says which."""
+    sampling: Literal["proportional", "equal", "temperature"] = "proportional"
+    """How often rows of each task are drawn, where tasks have rows of their own (school)."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the shared layers."""
+    dropout: float = 0.1
+    """After each shared layer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.hidden or min(self.hidden) < 1:
+            raise UsageError(f"hidden must be one or more widths of at least 1, got {list(self.hidden)}")
+        at_least(self, 0, "dropout")
+        if self.dropout >= 1:
+            raise UsageError(f"dropout must be below 1, got {self.dropout}")
+
+
+def variants(options: Options) -> tuple[str, ...]:
+    if options.data == "table" and options.file is None:
+        raise UsageError(
+            "which table? give --data adult (or sarcos, qm9, tox21, school) with --root FOLDER, or a table of your own "
+            "with --file FILE.csv --tasks COLUMN classification OTHER regression"
+        )
+    if options.data != "table" and (options.file is not None or options.tasks):
+        raise UsageError(f"--file and --tasks are of --data table, this is --data {options.data}")
+    checked(options, partial(load, options))
+    return options.variants
+
+
+def load(options: Options) -> mtl.Splits:
+    """The splits that the options name."""
+    import mtl
+
+    if options.data != "table":
+        data = mtl.dataset(options.data, root=options.root)
+        return replace(data, train=mtl.mixture(data.train, sampling=options.sampling))
+    return mtl.dataset(
+        "table",
+        file=options.file,
+        tasks=options.tasks,
+        ignore=options.ignore,
+        split=options.split,
+    )
+
+
+def train(job: Job) -> None:
+    """One run: train as the variant says, test once, explain a few rows."""
+    import mtl
+
+    options: Options = job.options
+    data = load(options)
+    width = data.train.inputs.shape[1]
+    how = {"hidden": options.hidden, "dropout": options.dropout}
+    compare(job, data, lambda: mtl.backbone("mlp", in_features=width, **how))
