@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from recipes.config import RunOptions, above_zero, at_least, chosen
@@ -65,20 +68,18 @@ def train(job: Job) -> None:
     from recipes.record import record_fit
     from recipes.runner import run_directory
 
-    options: Options = job.options
-    data = mtl.dataset("multimnist", train=options.train)
+    data = mtl.dataset("multimnist", train=job.options.train)
     names = [task.name for task in data.tasks]
     searched = ("lr", *(f"{what}_{name}" for name in names for what in ("head", "branch")))
-    extra = [(f"chosen_{name}", "", True) for name in ("lr", "head", "branch")]
-    extra += [("trials_on_front", "trials", True)]
+    extra = [("trials_on_front", "trials", True)]
+    extra += [(f"chosen_{name}", "", True) for name in ("lr", "head", "branch")]
     extra += [(f"importance_{name}", "fraction", True) for name in searched]
     with run_directory(job, data, "best mean validation accuracy, over trials and validations", extra) as run:
-        default: dict[str, Any] = {"lr": options.lr}
+        default: dict[str, Any] = {"lr": job.options.lr}
         default |= {f"head_{name}": 0 for name in names} | {f"branch_{name}": LAYERS for name in names}
-        trials = (
-            search(job, data, default) if job.variant != "default" else [(default, fit(job, data, default))]
-        )
-        params, best = max(trials, key=lambda trial: mean(accuracies(trial[1])))
+        alone = job.variant == "default"
+        trials = [(default, fit(job, data, default, 0))] if alone else search(job, data, default)
+        params, best = max(trials, key=lambda trial: fmean(accuracies(trial[1]).values()))
         run.log(best.records)
         on_front = front_of(trials)
         mattered = importances(trials, names) if len(trials) > len(searched) else {name: {} for name in names}
@@ -92,12 +93,17 @@ def train(job: Job) -> None:
             }
             for name in names
         }
+        best.train_s = sum(result.train_s for _, result in trials)  # a search costs all its trainings
+        best.energy_j = sum(result.energy_j for _, result in trials)
         summary = record_fit(run, [best], data.test, notes)
         table = [
             {**params, **accuracies(result), "parameters": result.parameters, "on_front": i in on_front}
             for i, (params, result) in enumerate(trials)
         ]
         run.finish(summary={**summary, "trials": table})
+    for number, (_, result) in enumerate(trials):  # megabytes each, and of no more use
+        if result is not best:
+            shutil.rmtree(job.folder / "checkpoints" / f"trial-{number}")
 
 
 def search(job: Job, data: Any, default: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
@@ -106,12 +112,10 @@ def search(job: Job, data: Any, default: dict[str, Any]) -> list[tuple[dict[str,
 
     options: Options = job.options
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    samplers = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
+    random, tpe = optuna.samplers.RandomSampler, partial(optuna.samplers.TPESampler, n_startup_trials=5)
+    samplers = {"random": random, "tpe": tpe}
     study = optuna.create_study(
-        directions=["maximize", "minimize"],
-        sampler=samplers[job.variant](
-            seed=job.seed, **({"n_startup_trials": 5} if job.variant == "tpe" else {})
-        ),
+        directions=["maximize", "minimize"], sampler=samplers[job.variant](seed=job.seed)
     )
     study.enqueue_trial(default)
     found = []
@@ -121,14 +125,14 @@ def search(job: Job, data: Any, default: dict[str, Any]) -> list[tuple[dict[str,
         for task in data.tasks:
             params[f"head_{task.name}"] = trial.suggest_categorical(f"head_{task.name}", WIDTHS)
             params[f"branch_{task.name}"] = trial.suggest_int(f"branch_{task.name}", 1, LAYERS)
-        result = fit(job, data, params)
-        study.tell(trial, [mean(accuracies(result)), result.parameters])
+        result = fit(job, data, params, trial.number)
+        study.tell(trial, [fmean(accuracies(result).values()), result.parameters])
         found.append((params, result))
     return found
 
 
-def fit(job: Job, data: Any, params: dict[str, Any]) -> Any:
-    """One training; the same order of the data for every trial of a seed."""
+def fit(job: Job, data: Any, params: dict[str, Any], number: int) -> Any:
+    """Training ``number`` of the run, in a resumed one only what is left; every one has the data in the same order."""
     import mtl
     from recipes.branches import branched
 
@@ -149,6 +153,9 @@ def fit(job: Job, data: Any, params: dict[str, Any]) -> Any:
         lr=params["lr"],
         validate_every=max(1, options.steps // 4),
         dynamics_every=None,
+        checkpoints=job.folder / "checkpoints" / f"trial-{number}",
+        resume=job.resume,
+        allow_change=job.allow_change,
         progress=False,
         seed=job.seed,
     )
@@ -163,16 +170,12 @@ def accuracies(result: Any) -> dict[str, float]:
     }
 
 
-def mean(scores: dict[str, float]) -> float:
-    return sum(scores.values()) / len(scores)
-
-
 def front_of(trials: list[tuple[dict[str, Any], Any]]) -> list[int]:
     """Indices of the trials on the Pareto front of accuracy and parameters."""
     from recipes.sweep.objective import parse_objective
     from recipes.sweep.results import front
 
-    values = [(mean(accuracies(result)), float(result.parameters)) for _, result in trials]
+    values = [(fmean(accuracies(result).values()), float(result.parameters)) for _, result in trials]
     return front(values, (parse_objective("max:accuracy"), parse_objective("min:cost.parameters")))
 
 
@@ -181,8 +184,7 @@ def importances(trials: list[tuple[dict[str, Any], Any]], names: list[str]) -> d
     import optuna
 
     rates = [params["lr"] for params, _ in trials]
-    ranges: dict[str, Any] = {}
-    ranges["lr"] = optuna.distributions.FloatDistribution(min(rates), max(rates), log=True)
+    ranges: dict[str, Any] = {"lr": optuna.distributions.FloatDistribution(min(rates), max(rates), log=True)}
     for name in names:
         ranges[f"head_{name}"] = optuna.distributions.CategoricalDistribution(WIDTHS)
         ranges[f"branch_{name}"] = optuna.distributions.IntDistribution(1, LAYERS)

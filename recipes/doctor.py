@@ -134,18 +134,18 @@ def processes(_: Path) -> Iterator[Finding]:
 
 
 def precision(_: Path) -> Iterator[Finding]:
-    """Whether a product in bf16 and in fp16 runs on the device."""
+    """Whether the device trains in bf16 and in fp16, as `mtl.fit` asks it."""
     import torch
 
-    place = "cuda" if torch.cuda.is_available() else "cpu"
-    for name, kind in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
+    from mtl.training.precision import check_device
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for name in ("bf16", "fp16"):
         try:
-            ones = torch.ones(8, 8, device=place)
-            with torch.autocast(place, dtype=kind):
-                found = float((ones @ ones).sum())
-            yield Finding(name, found == 512, f"autocast on {place}", core=False)
-        except RuntimeError as error:
-            yield Finding(name, False, f"not on {place}: {str(error).splitlines()[0]}; use fp32", core=False)
+            check_device(name, device)
+            yield Finding(name, True, f"autocast on {device}", core=False)
+        except ValueError as error:
+            yield Finding(name, False, str(error), core=False)
 
 
 def compiler(_: Path) -> Iterator[Finding]:

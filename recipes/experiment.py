@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from recipes import RECIPES
 from recipes.config import RunOptions, UsageError, from_plain, nearest, plain
+from recipes.files import write_json
 
 FILE = "experiment.json"
 
@@ -29,10 +30,8 @@ def save_experiment(folder: Path, recipe: str, options: RunOptions, command: Seq
         UsageError: the file cannot be written.
     """
     content = {"recipe": recipe, "command": list(command), "options": plain_options(options)}
-    temporary = folder / (FILE + ".tmp")
     try:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(folder / FILE)
+        write_json(folder / FILE, content)
     except OSError as error:
         raise UsageError(f"cannot write {folder / FILE}: {error.strerror}") from error
 

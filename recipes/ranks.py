@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any
 
 from recipes.config import UsageError
-from recipes.signals import GRACE_S, end_with_parent, exit_status
+from recipes.signals import GRACE_S, end_with_parent, ending, exit_status
 
 _AGREE_S = 30.0  # a run that fails for all fails for all within that time
 
@@ -88,9 +88,10 @@ def in_processes(function: Callable[[Any], None], job: Any, count: int) -> None:
         for process in processes:
             process.join(GRACE_S)
         raise
-    codes = [process.exitcode for process in processes]
-    if any(codes):
-        raise RuntimeError(f"the {count} processes of {job.variant} ended with the statuses {codes}")
+    codes = {rank: process.exitcode for rank, process in enumerate(processes) if process.exitcode}
+    if codes:  # of a killed one the others only see that it is gone
+        rank = min(codes, key=lambda rank: codes[rank] or 0)
+        raise RuntimeError(f"process {rank} of the {count} of {job.variant}: {ending(codes[rank])}")
 
 
 def _one_of(function: Callable[[Any], None], job: Any, rank: int, count: int, port: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.config import UsageError, load_yaml, nearest
 from recipes.experiment import FILE, load_experiment, options_of, plain_options, save_experiment
 from recipes.ranks import is_first
+from recipes.workers import cores
 
 if TYPE_CHECKING:
     from recipes.runner import Job
@@ -135,7 +136,20 @@ def _job(
 
     # an option of the recipe may decide about several of fit's; what differs was allowed by its name
     changes = tuple(CHANGES) if allowed else ()
-    return Job(recipe, options, variant, seed, folder, 1, command, resume=True, allow_change=changes)
+    return continued(Job(recipe, options, variant, seed, folder, 0, command, allow_change=changes))
+
+
+def continued(job: Job) -> Job:
+    """The job, to go on in its folder: with the name, the tuning budget and, for equal bits, the threads of before."""
+    job = dataclasses.replace(job, resume=True)
+    if not (job.folder / "run.json").is_file():
+        return job
+    info = json.loads((job.folder / "run.json").read_text(encoding="utf-8"))
+    name, budget = str(info.get("variant", job.variant)), str(info.get("tuning_budget", ""))
+    threads = info.get("hardware", {}).get("threads", job.threads)
+    return dataclasses.replace(
+        job, label="" if name == job.variant else name, tuning=budget, threads=min(threads, cores())
+    )
 
 
 def _options(

@@ -91,3 +91,21 @@ def end_with_parent() -> None:
 
     ended = threading.Event()  # never set: the process ends with it
     threading.Thread(target=watch, name="watch parent", daemon=True).start()
+
+
+def ending(code: int | None) -> str:
+    """How a process ended that left no word.
+
+    >>> ending(-9)
+    'the process was killed by signal 9 (SIGKILL), as the kernel does when memory is out'
+    >>> ending(3)
+    'the process ended with status 3'
+    """
+    if code is None or code >= 0:
+        return f"the process ended with status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "unknown"
+    hint = ", as the kernel does when memory is out" if name == "SIGKILL" else ""
+    return f"the process was killed by signal {-code} ({name}){hint}"

@@ -5,25 +5,29 @@ A sink that fails, or whose package is not there, is named in one warning and le
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from recipes.files import write_json
+
 logger = logging.getLogger("recipes")
+FILE = "sinks.json"  # in the run directory: {sink: what it calls the run}, for a run that is resumed
 KEPT = ("config.yaml", "run.json", "summary.json")  # handed over as artifacts when a run ends
 
 
 class Sink(Protocol):
     """One place for records. Made with the run's folder, its experiment and its name; every method may raise."""
 
-    def start(self, config: Mapping[str, Any]) -> None:
-        """Open it, with the run's options."""
+    def start(self, config: Mapping[str, Any], before: str) -> str:
+        """Open it, with the run's options, or go on with what it called ``before``; gives what it calls the run."""
 
     def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take records: step, epoch, split, task, metric, value."""
@@ -41,10 +45,11 @@ class TensorBoard:
     def __init__(self, folder: Path, experiment: str, name: str) -> None:
         self._folder = folder / "tensorboard"
 
-    def start(self, config: Mapping[str, Any]) -> None:
+    def start(self, config: Mapping[str, Any], before: str) -> str:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        self._writer = EventFileWriter(str(self._folder))
+        self._writer = EventFileWriter(str(self._folder))  # a new file beside those of before, shown as one
+        return self._folder.name
 
     def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -70,7 +75,7 @@ class MLflow:
     def __init__(self, folder: Path, experiment: str, name: str) -> None:
         self._store, self._experiment, self._name = folder.parent.absolute(), experiment, name
 
-    def start(self, config: Mapping[str, Any]) -> None:
+    def start(self, config: Mapping[str, Any], before: str) -> str:
         from mlflow import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it makes
@@ -84,9 +89,17 @@ class MLflow:
                 if found is None
                 else found.experiment_id
             )
-        self._run = self._client.create_run(identity, run_name=self._name).info.run_id
+        self._run = before or self._client.create_run(identity, run_name=self._name).info.run_id
+        if before:
+            self._client.update_run(before, status="RUNNING")
+        known = self._client.get_run(self._run).data.params
         for option, value in config.items():
-            self._client.log_param(self._run, option, str(value)[:500])
+            text = str(value)[:500]
+            if option not in known:
+                self._client.log_param(self._run, option, text)
+            elif known[option] != text:  # MLflow changes no parameter
+                self._client.set_tag(self._run, f"{option} resumed", text)
+        return str(self._run)
 
     def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         from mlflow.entities import Metric
@@ -110,7 +123,7 @@ class WandB:
     def __init__(self, folder: Path, experiment: str, name: str) -> None:
         self._folder, self._experiment, self._name = folder, experiment, name
 
-    def start(self, config: Mapping[str, Any]) -> None:
+    def start(self, config: Mapping[str, Any], before: str) -> str:
         import os
 
         import wandb
@@ -119,10 +132,11 @@ class WandB:
         quiet = wandb.Settings(silent=True, console="off")
         self._run = wandb.init(
             project=self._experiment, name=self._name, dir=str(self._folder), config=dict(config), mode=mode,
-            settings=quiet,
+            id=before or None, resume="allow", allow_val_change=True, settings=quiet,
         )  # fmt: skip
         # records of several tasks and splits come in any order of steps, which W&B's own counter would drop
         self._run.define_metric("*", step_metric="at_step")
+        return str(self._run.id)
 
     def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         by_step: dict[int, dict[str, float]] = {}
@@ -162,6 +176,9 @@ class Sinks:
         folder: the run directory.
         experiment: the recipe's name.
         config: the resolved options.
+
+    In a run that is resumed each goes on with its run of before (``sinks.json`` says which), and records that it was
+    given then are not given to it again.
     """
 
     def __init__(
@@ -169,10 +186,22 @@ class Sinks:
     ) -> None:
         self._folder, self._config = folder, config
         self._sinks = {name: SINKS[name](folder, experiment, folder.name) for name in names}
+        self._runs: dict[str, str] = {}  # what each calls the run
+        self._given: set[str] = set()  # records of the sessions before
+        self._going_on: set[str] = set()
 
     def __enter__(self) -> Sinks:
-        self._each(lambda sink: sink.start(self._config))
+        if self._sinks:
+            self._runs, self._given = _before(self._folder)
+        self._each(self._start)
         return self
+
+    def _start(self, name: str, sink: Sink) -> None:
+        before = self._runs.get(name, "")
+        self._runs[name] = sink.start(self._config, before)
+        if self._runs[name] == before:
+            self._going_on.add(name)
+        write_json(self._folder / FILE, self._runs)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -180,20 +209,25 @@ class Sinks:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         status = "done" if kind is None else "interrupted" if interrupted else "failed"
         files = [self._folder / name for name in KEPT]
-        self._each(lambda sink: _hand_over(sink, files))
-        self._each(lambda sink: sink.close(status))
+        self._each(lambda _, sink: _hand_over(sink, files))
+        self._each(lambda _, sink: sink.close(status))
 
     def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Hand records to every sink."""
-        if rows:
-            self._each(lambda sink: sink.log(rows))
+        new = [row for row in rows if _key(row) not in self._given]
 
-    def _each(self, call: Callable[[Sink], None]) -> None:
+        def give(name: str, sink: Sink) -> None:
+            if found := new if name in self._going_on else rows:
+                sink.log(found)
+
+        self._each(give)
+
+    def _each(self, call: Callable[[str, Sink], None]) -> None:
         for name, sink in list(self._sinks.items()):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of their own libraries
-                    call(sink)
+                    call(name, sink)
             except ImportError:
                 del self._sinks[name]
                 logger.warning("sink %s is left out: pip install 'candelabra[%s]'", name, name)
@@ -201,6 +235,23 @@ class Sinks:
                 del self._sinks[name]
                 reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
                 logger.warning("sink %s failed and is left out: %s; the run goes on", name, reason)
+
+
+def _before(folder: Path) -> tuple[dict[str, str], set[str]]:
+    """What the sessions before left in the run directory: the sinks' runs, and the records that they were given."""
+    runs: dict[str, str] = {}
+    with suppress(OSError, ValueError):
+        runs = dict(json.loads((folder / FILE).read_text(encoding="utf-8")))
+    given = set()
+    with suppress(OSError):
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):  # torn by a kill
+                given.add(_key(json.loads(line)))
+    return runs, given
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    return f"{tag(row)} {row['step']} {float(row['value'])!r}"
 
 
 def _hand_over(sink: Sink, files: Sequence[Path]) -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,14 +136,14 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 3 or not all(word.isdigit() for word in arguments[1:]):
         flags(_Flags, ["--help"], "python -m recipes RECIPE --slurm", DOC)
     from recipes.experiment import load_experiment
-    from recipes.resume import status_of
+    from recipes.resume import continued, status_of
     from recipes.runner import jobs_of, run_jobs
 
     out, task, tasks = Path(arguments[0]), int(arguments[1]), int(arguments[2])
     recipe, options = load_experiment(out)
     with interruptible():
         mine = jobs_of(recipe, options, ["python", "-m", "recipes", "slurm", *arguments])[task::tasks]
-        left = [replace(job, resume=True) for job in mine if status_of(job.folder) != "done"]
+        left = [continued(job) for job in mine if status_of(job.folder) != "done"]
         return run_jobs(left, 1, out, say) if left else 0
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import UsageError
-from recipes.signals import GRACE_S, end_with_parent, exit_status, shielded
+from recipes.signals import GRACE_S, end_with_parent, ending, exit_status, shielded
 
 Say = Callable[[str], None]
 START_ATTEMPTS = 5  # over three seconds
@@ -35,6 +35,7 @@ class Job:
     seed: int
     folder: Path
     threads: int
+    """Of torch; 0, until it is known how many runs share the cores."""
     command: tuple[str, ...]
     label: str = ""
     """The variant's name in the report, where it is not ``variant``."""
@@ -159,25 +160,7 @@ def _failure(folder: Path, code: int | None) -> str:
         error = reports.read_run(folder).info.get("error")
     except ValueError:
         error = None
-    return error or _ending(code)
-
-
-def _ending(code: int | None) -> str:
-    """How a process ended that left no word.
-
-    >>> _ending(-9)
-    'the process was killed by signal 9 (SIGKILL), as the kernel does when memory is out'
-    >>> _ending(3)
-    'the process ended with status 3'
-    """
-    if code is None or code >= 0:
-        return f"the process ended with status {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "unknown"
-    hint = ", as the kernel does when memory is out" if name == "SIGKILL" else ""
-    return f"the process was killed by signal {-code} ({name}){hint}"
+    return error or ending(code)
 
 
 def _work(job: Job) -> None:

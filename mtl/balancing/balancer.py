@@ -12,7 +12,7 @@ from mtl.balancing.checks import checked_settings, scale_of
 from mtl.balancing.compared import Compared
 from mtl.balancing.engine import Step, last_layer
 from mtl.balancing.joined import backward_joined, batch_losses, refuse_sharded, same_start
-from mtl.balancing.last import Balanced, Last
+from mtl.balancing.last import Balanced, Last, Parts, parts_of
 from mtl.balancing.layers import columns_of, layer_groups
 from mtl.balancing.method import Answer, Given, Level, Method, Size
 from mtl.balancing.pending import Pending, Writer
@@ -22,8 +22,6 @@ from mtl.balancing.shards import Shards
 from mtl.balancing.state import from_plain, move, put, take, to_plain
 from mtl.distributed.losses import Joint
 from mtl.distributed.ranks import Ranks, ranks
-
-Parts = tuple[list[nn.Parameter], list[nn.Parameter]]  # the shared parameters, and all others
 
 
 class Balancer:
@@ -119,12 +117,10 @@ class Balancer:
             ValueError: a loss that is NaN or infinite (its task is named), not a scalar, or without a graph; a name
                 that is no task of the model; tasks that differ from those of the first call.
         """
-        names = tuple(task.name for task in model.tasks)
         scale, together = scale_of(scaler, losses), ranks()
         if self.method.needs != "losses" or self.match_norm:
             refuse_sharded(model, self.name, together)
-        joint, parts = batch_losses(losses, names, together, counts), self._parameters(model)
-        self._prepare(names, parts[0], model, together)
+        joint, parts = self._begin(losses, model, counts, together)
         every_column = self.method.needs == "jacobian" and not self.method.column_wise
         every_column |= self._pending is not None and self.level == "last_layer"  # it is some of all columns
         shards = Shards(together, every_column, self._buffers)
@@ -162,9 +158,7 @@ class Balancer:
                 "use level='parameters'"
             )
         refuse_sharded(model, f"accumulating for {self.name}", together)
-        names = tuple(task.name for task in model.tasks)
-        joint, parts = batch_losses(losses, names, together, counts), self._parameters(model)
-        self._prepare(names, parts[0], model, together)
+        joint, parts = self._begin(losses, model, counts, together)
         self._add(joint, parts, scale)
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
@@ -218,13 +212,20 @@ class Balancer:
 
         return restore
 
-    def _parameters(self, model: Balanced) -> Parts:
-        """The balanced parameters and all others."""
-        shared = model.shared_parameters()
-        if not shared and (self.method.needs != "losses" or self.match_norm):
+    def _begin(
+        self,
+        losses: Mapping[str, Tensor],
+        model: Balanced,
+        counts: Mapping[str, int] | None,
+        together: Ranks | None,
+    ) -> tuple[Joint, Parts]:
+        """The losses of the joined batch and the model's parameters, with a state to begin from."""
+        names = tuple(task.name for task in model.tasks)
+        joint, parts = batch_losses(losses, names, together, counts), parts_of(model)
+        if not parts[0] and (self.method.needs != "losses" or self.match_norm):
             raise ValueError(f"{self.name} balances gradients of shared parameters, and the model has none")
-        own = {id(p) for p in shared}
-        return shared, [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+        self._prepare(names, parts[0], model, together)
+        return joint, parts
 
     def _prepare(
         self, names: tuple[str, ...], shared: list[nn.Parameter], model: Balanced, together: Ranks | None

@@ -18,6 +18,16 @@ class Balanced(Protocol):
     def modules(self) -> Any: ...
 
 
+Parts = tuple[list[nn.Parameter], list[nn.Parameter]]
+
+
+def parts_of(model: Balanced) -> Parts:
+    """The parameters that tasks share, and all others that are trained."""
+    shared = model.shared_parameters()
+    own = {id(p) for p in shared}
+    return shared, [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+
+
 @dataclass(frozen=True)
 class Last:
     """What the last step did, for the T tasks that took part.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -118,7 +119,7 @@ def joined_batch_norm(model: nn.Module) -> Iterator[None]:
 
     Each module's class is exchanged and afterwards put back, so that parameters, hooks and names stay. All processes
     must pass the model in the same order, also those without a row. Cost: one exchange of 2 C + 1 numbers a layer
-    forward, 2 C a layer and backward pass. `mtl.fit` does this by itself.
+    forward, 2 C a layer and backward pass. `mtl.fit` does this by itself. Compile a model before, not inside.
 
     >>> net = nn.BatchNorm1d(3)
     >>> with joined_batch_norm(net):
@@ -144,4 +145,8 @@ def _joined_class(kind: Any, together: Ranks | None) -> Any:
         with _Joined(together):
             return kind.forward(self, *args, **kwargs)
 
+    if (
+        "torch._dynamo" in sys.modules
+    ):  # a compiled model runs this part as it is: it talks to other processes
+        forward = torch.compiler.disable(forward)
     return type(f"Joined{kind.__name__}", (kind,), {"forward": forward})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,6 +45,10 @@ def _try(device: torch.device) -> None:
     def line(x: Tensor) -> Tensor:
         return (x * 2).sin()
 
+    # where CUDA's files are and no GPU is, torch warns of it in the first process to compile, whatever its device
+    finder = logging.getLogger("torch.utils.cpp_extension")
+    before = finder.level
+    finder.setLevel(logging.ERROR)
     try:
         x = torch.ones(8, device=device, requires_grad=True)
         torch.compile(line)(x).sum().backward()
@@ -54,3 +59,5 @@ def _try(device: torch.device) -> None:
             f"compile=True needs {what} and Python's headers (Debian: apt install g++ python3-dev), and torch.compile "
             f"fails here: {reason[:200]}; install them, or use compile=False"
         ) from error
+    finally:
+        finder.setLevel(before)

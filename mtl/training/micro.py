@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mtl.dense.tasks import is_dense
 from mtl.distributed import joined_values, ranks
 from mtl.inputs import Inputs, each
 from mtl.tasks import Task
@@ -48,7 +49,8 @@ def label_counts(tasks: Sequence[Task], targets: Mapping[str, Tensor]) -> list[i
         if target is None or not len(target):
             counts.append(0)
             continue
-        outputs = torch.zeros(len(target), task.output_size, device=target.device)
+        places = target.shape[-2:] if is_dense(task) else ()
+        outputs = torch.zeros((), device=target.device).expand(len(target), task.output_size, *places)
         counts.append(task.loss_sum(outputs, target)[1])
     return counts
 

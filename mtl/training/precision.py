@@ -53,7 +53,7 @@ class Precision:
                     f"precision='{name}' casts a float32 model as it goes, but '{parameter}' is "
                     f"{str(value.dtype).removeprefix('torch.')}; call model.float(), or use precision='fp32'"
                 )
-        _try(name, self.dtype, self.device)
+        check_device(name, self.device)
         if self.dtype == torch.float16:
             self.scaler = torch.amp.GradScaler(self.device.type)
 
@@ -127,8 +127,15 @@ def _full(output: Tensor) -> Tensor:
     return output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
 
 
-def _try(name: str, dtype: torch.dtype, device: torch.device) -> None:
-    """Raise unless this device really computes a layer and its gradient in that precision."""
+def check_device(name: str, device: torch.device) -> None:
+    """Compute a layer and its gradient in the precision ``name`` on ``device``.
+
+    Raises:
+        ValueError: it does not work there.
+
+    >>> check_device("bf16", torch.device("cpu"))
+    """
+    dtype = lookup("precision", name, PRECISIONS)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(

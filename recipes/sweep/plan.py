@@ -14,6 +14,7 @@ from typing import Any, Literal
 from recipes import RECIPES
 from recipes.command_line import flags, parse, recipe_options, refuse_name_clash, say
 from recipes.config import RunOptions, UsageError, at_least, nearest, plain
+from recipes.experiment import plain_options
 from recipes.signals import interruptible
 from recipes.sweep.objective import SHAPE, Objective, parse_objective
 from recipes.sweep.space import Space, load_space
@@ -122,11 +123,7 @@ class Plan:
 
     def settings(self) -> dict[str, Any]:
         """What all workers of a sweep must agree on, as JSON knows it."""
-        options = {
-            field.name: plain(getattr(self.options, field.name))
-            for field in dataclasses.fields(self.options)
-            if field.name not in APART
-        }
+        options = {name: v for name, v in plain_options(self.options).items() if name not in APART}
         mine = ("objective", "trials", "sampler", "pruner", "top", "fresh_seeds", "sampler_seed")
         sweep = {name: plain(getattr(self.sweep, name)) for name in mine}
         found = {"recipe": self.recipe, **options, "variants": list(self.variants), **sweep}

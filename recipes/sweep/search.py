@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import UsageError
+from recipes.files import write_json
 from recipes.runner import refuse_non_empty
+from recipes.sweep.left import left_behind, resumed
 from recipes.sweep.objective import Objective, history, score
 from recipes.sweep.plan import JOURNAL, Plan, describe
 from recipes.sweep.storage import Pulse, connect, reachable
@@ -175,7 +177,9 @@ def _start_next(stage: Stage, pool: Pool, pulse: Pulse, say: Say) -> bool:
         for trial in queue.waiting()
     ]
     for slot, _, name, found in sorted(waiting, key=lambda entry: entry[:2]):
-        queue = stage.queues[name]
+        queue, left = stage.queues[name], left_behind(found, stage.out)
+        if left == "alive":  # it ends within a moment, with a checkpoint
+            continue
         queue.study.sampler = _sampler(stage.sampler, random.Random(f"{stage.seed} {slot}").getrandbits(32))
         trial = queue.claim(found, pulse.me)
         if trial is None:
@@ -186,6 +190,8 @@ def _start_next(stage: Stage, pool: Pool, pulse: Pulse, say: Say) -> bool:
             queue.tell(trial.number, "FAIL", why=str(error))
             say(f"{name}, trial {trial.number}: FAILED: {error}")
             return True
+        if left == "resumable":
+            job = resumed(job, found, stage.out)
         trial.set_user_attr("folder", str(job.folder.relative_to(stage.out)))
         stage.claims[pool.start(job)] = Claim(queue, trial, params)
         return True
@@ -211,6 +217,9 @@ def _settle(stage: Stage, run: Running, say: Say) -> None:
     elif code is not None and (code < 0 or found is None or found.status in ("interrupted", "unfinished")):
         ended = claim.queue.lose(number, run.outcome(), killed=True)
         outcome = f"{run.outcome()}; its turn comes again"
+    elif run.job.resume:  # what was left behind may be damaged
+        ended = claim.queue.lose(number, run.outcome(), killed=True)
+        outcome = f"{run.outcome()}; it begins anew"
     else:
         ended, outcome = claim.queue.tell(number, "FAIL", why=run.outcome()), run.outcome()
     if not ended:
@@ -245,10 +254,7 @@ def _mark(folder: Path, why: str) -> None:
     file = folder / "run.json"
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
-        info |= {"status": "interrupted", "error": why, "pruned": True}
-        temporary = file.with_name(file.name + ".tmp")
-        temporary.write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(file)
+        write_json(file, info | {"status": "interrupted", "error": why, "pruned": True})
     except (OSError, ValueError):
         return  # the storage holds the reason too
 
@@ -327,6 +333,4 @@ def _check_folder(plan: Plan) -> None:
         return
     if not plan.out.is_dir() or any(not file.name.startswith(OWN) for file in plan.out.iterdir()):
         refuse_non_empty(plan.out)
-    temporary = mark.with_name(f"{mark.name}.{time.time_ns()}")
-    temporary.write_text(json.dumps(plan.settings(), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(mark)
+    write_json(mark, plan.settings())

@@ -129,13 +129,18 @@ class Pulse:
         """
         if worker == self.me:
             return False
-        if worker and worker.rpartition(":")[0].rsplit(":", 2)[0] == machine():
+        if here(worker):
             pid, start = worker.split(":")[-3:-1]
             return _started(int(pid)) != start
         beat, now = beats.get(f"beat {worker}"), time.monotonic()
         if worker not in self._seen or self._seen[worker][0] != beat:
             self._seen[worker] = (beat, now)
         return now - self._seen[worker][1] > self._lost_after
+
+
+def here(worker: str) -> bool:
+    """Whether a worker, by the name that its `Pulse` gave it, is or was on this machine."""
+    return bool(worker) and worker.rpartition(":")[0].rsplit(":", 2)[0] == machine()
 
 
 def machine() -> str:

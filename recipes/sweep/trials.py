@@ -2,9 +2,10 @@
 
 A slot is one trial to be done. It waits in the study as an enqueued trial; a worker claims it (the storage lets one
 win), signs it, runs it and tells its result. When a worker is gone, any other marks the trial as lost and enqueues the
-same parameters as the slot's next attempt. Each of these steps can be cut off by a kill and is finished by the next
-worker that looks: what is to be done follows from what is in the storage alone. Should two workers enqueue the same
-attempt at the same moment, the lower trial number counts and the other is never run.
+same parameters as the slot's next attempt, which knows where the run of the one before is. Each of these steps can be
+cut off by a kill and is finished by the next worker that looks: what is to be done follows from what is in the storage
+alone. Should two workers enqueue the same attempt at the same moment, the lower trial number counts and the other is
+never run.
 """
 
 from __future__ import annotations
@@ -129,13 +130,21 @@ class Queue:
                 notes = trial.user_attrs
                 params = {**self.slots[notes["slot"]].params, **trial.params}
                 kills = notes.get("kills", 0) + bool(notes.get("killed"))
-                self._enqueue(notes["slot"], params, notes["attempt"] + 1, kills)
+                begun = {"begun": notes["folder"], "begun_by": notes["worker"]} if "folder" in notes else {}
+                self._enqueue(notes["slot"], params, notes["attempt"] + 1, kills, begun)
 
     def _all(self) -> list[Any]:
         return list(self.study.get_trials(deepcopy=False))
 
-    def _enqueue(self, slot: int, params: dict[str, Any], attempt: int, kills: int) -> None:
-        notes = {"slot": slot, "attempt": attempt, "kills": kills, **self.slots[slot].notes}
+    def _enqueue(
+        self,
+        slot: int,
+        params: dict[str, Any],
+        attempt: int,
+        kills: int,
+        begun: Mapping[str, str] | None = None,
+    ) -> None:
+        notes = {"slot": slot, "attempt": attempt, "kills": kills, **(begun or {}), **self.slots[slot].notes}
         if slot == 0:
             notes["settings"] = self._settings
         self.study.enqueue_trial(params, user_attrs=notes)

@@ -53,4 +53,6 @@ def test_a_small_search_is_written_and_reported(tmp_path: Path) -> None:
     assert sum(shares) == pytest.approx(1.0)
     best = max(trials, key=lambda trial: trial["left"] + trial["right"])
     assert left["chosen_lr"] == best["lr"]
+    assert runs["tpe"].info["cost"]["train_s"] > 4 * runs["default"].info["cost"]["train_s"]  # of all six
+    assert len(list((runs["tpe"].path / "checkpoints").iterdir())) == 1  # the chosen one
     assert "importance_lr" in (out / "report.html").read_text(encoding="utf-8")

@@ -102,6 +102,28 @@ def test_a_change_that_is_allowed_by_name(finished: Path, capsys: pytest.Capture
     assert "nothing to resume" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("by", ["its own folder", "the folder around it"])
+def test_a_run_of_a_sweep_keeps_its_name_budget_and_threads(by: str, tmp_path: Path) -> None:
+    """As a re-run of a sweep is left by an interrupt: another name than its variant's, and a budget of its own."""
+    out = tmp_path / "reruns"
+    run = out / "full_batch--s0"
+    assert main([*LINE[:3], *LINE[4:], "--steps", "5", "--out", str(out)]) == 0
+    for file in (out / "experiment.json", run / "summary.json"):
+        file.unlink()
+    before = info(run)
+    kept = {"variant": "full_batch #2", "tuning_budget": "7 trials by tpe over lr"}
+    hardware = before["hardware"] | {"threads": 1}
+    (run / "run.json").write_text(
+        json.dumps(before | kept | {"hardware": hardware, "status": "interrupted"}), encoding="utf-8"
+    )
+    assert main(["resume", str(run if by == "its own folder" else out)]) == 0
+    found = info(run)
+    assert found["status"] == "done"
+    assert {name: found[name] for name in kept} == kept
+    assert found["hardware"]["threads"] == 1
+    assert reports.read_run(run).config["variants"] == ["full_batch"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,8 +1,10 @@
 """Sinks: real files of the installed packages, and runs that go on when a sink does not."""
 
+import json
 import logging
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -73,8 +75,76 @@ def test_wandb_writes_an_offline_run(
     monkeypatch.delenv("WANDB_MODE", raising=False)
     write("wandb", folder, caplog)
     [file] = folder.glob("wandb/offline-run-*/*.wandb")
-    assert b"validation/left/accuracy" in file.read_bytes()
+    assert b"validation/left/accuracy" in told(file)
     assert len(list(folder.glob("wandb/offline-run-*/files/config.yaml"))) == 1
+
+
+def told(file: Path) -> bytes:
+    """What W&B wrote: a process of its own does it, which may come after the end of the run."""
+    deadline = time.monotonic() + 60
+    while b"accuracy" not in file.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return file.read_bytes()
+
+
+def resumed(name: str, folder: Path, caplog: pytest.LogCaptureFixture) -> dict[str, str]:
+    """Two sessions of one run; the second is given all records again, as a resumed training gives them, and one more.
+
+    Gives what the sink called the run, after each.
+    """
+    write(name, folder, caplog)
+    first = json.loads((folder / "sinks.json").read_text())
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS) + '{"torn')
+    with Sinks([name], folder, "toy", {"lr": 0.2, "variants": ["equal"]}) as sinks:
+        sinks.log(ROWS)
+        sinks.log([ROWS[0] | {"step": 3, "value": 0.75}])
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
+    assert json.loads((folder / "sinks.json").read_text()) == first
+    return dict(first)
+
+
+def test_tensorboard_goes_on(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("tensorboard")
+    resumed("tensorboard", folder, caplog)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = []
+    for file in folder.glob("tensorboard/events*"):
+        events = EventAccumulator(str(file))
+        events.Reload()
+        found += [(e.step, e.value) for e in events.Scalars("validation/left/accuracy")]
+    assert sorted(found) == [(2, 0.5), (3, 0.75)]
+
+
+@pytest.mark.slow
+def test_mlflow_goes_on_with_the_same_run(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each record once; an option that was changed on the way is a tag, as MLflow changes no parameter."""
+    pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    run = resumed("mlflow", folder, caplog)["mlflow"]
+    with sqlite3.connect(folder.parent / "mlflow.db") as base:
+        assert base.execute("select run_uuid, status from runs").fetchall() == [(run, "FINISHED")]
+        assert base.execute("select step, value from metrics where is_nan = 0 order by step").fetchall() == [
+            (2, 0.5),
+            (3, 0.75),
+        ]
+        assert dict(base.execute("select key, value from params").fetchall())["lr"] == "0.1"
+        assert dict(base.execute("select key, value from tags").fetchall())["lr resumed"] == "0.2"
+    base.close()
+
+
+@pytest.mark.slow
+def test_wandb_goes_on_with_the_same_run(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder for each session, as W&B makes them offline; with one id, so that a sync joins them."""
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    run = resumed("wandb", folder, caplog)["wandb"]
+    files = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+    assert [file.name for file in files] == [f"run-{run}.wandb"] * 2
+    assert [b"validation/left/accuracy" in told(file) for file in files] == [True, True]
+    assert [b"test/left/accuracy" in told(file) for file in files] == [True, False]
 
 
 def test_a_sink_whose_package_is_missing_is_named_once(
@@ -132,7 +202,7 @@ def test_an_error_of_the_run_passes_and_closes_the_sinks(
         def __init__(self, *_: object) -> None:
             pass
 
-        def start(self, config: object) -> None:
+        def start(self, *_: object) -> None:
             pass
 
         log = artifact = start

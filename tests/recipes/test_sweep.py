@@ -11,8 +11,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 import reports
+from mtl.training.checkpoint import whole
 from recipes import balancers_toy
 from recipes.__main__ import main
 from recipes.config import load_yaml
@@ -170,6 +172,46 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
     assert len(fresh) == 2
     statuses = Counter(run.status for run in reports.read_runs(out / "trials"))
     assert statuses["done"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpoint", ["whole", "damaged"])
+def test_a_killed_trial_goes_on_from_its_checkpoint(tmp_path: Path, checkpoint: str) -> None:
+    """kill -9 of the command and of its trial at once. A mark in the checkpoint shows whether it was read."""
+    out = tmp_path / "out"
+    line = ["linear_regression", "--variants", "full_batch", "--steps", "1500", "--objective", "min:loss"]
+    line += [*space(tmp_path, "lr: {choices: [0.1]}\n"), "--sampler", "grid", "--fresh-seeds", "1"]
+    line += ["--workers", "1", "--out", str(out)]
+    run, mark = out / "trials" / "full_batch--t0000", 123.5
+    last = run / "checkpoints" / "last"
+    first, deadline = start(line), time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for pid in (first.pid, json.loads((run / "run.json").read_text())["pid"]):
+        os.kill(pid, signal.SIGKILL)
+    first.communicate()
+    left = whole(last) / "state.pt"
+    if checkpoint == "whole":
+        state = torch.load(left, weights_only=True)
+        state["records"][0]["value"] = mark
+        torch.save(state, left)
+    else:
+        left.write_bytes(left.read_bytes()[:1000])
+    second = start(line)
+    printed, _ = second.communicate(timeout=240)
+    assert second.returncode == 0, printed
+    [row] = [row for row in table(out) if row["stage"] == "search"]
+    if checkpoint == "whole":
+        assert (row["folder"], row["attempts"]) == ("trials/full_batch--t0000", "2")
+        found = reports.read_run(run)
+        assert [session["status"] for session in found.info["sessions"]] == ["killed", "done"]
+        assert found.metrics["value"].iloc[0] == mark
+        assert len(list((out / "trials").iterdir())) == 1
+    else:
+        assert (row["folder"], row["attempts"]) == ("trials/full_batch--t0002", "3")
+        assert "state.pt is damaged" in printed
+        assert "it begins anew" in printed
+    assert reports.read_run(out / row["folder"]).info["cost"]["steps"] == 1500
 
 
 @pytest.mark.slow

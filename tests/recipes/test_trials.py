@@ -1,5 +1,6 @@
 """The queue of trials: real journal files and SQLite files, and workers that are gone."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -11,8 +12,10 @@ import pytest
 optuna = pytest.importorskip("optuna")
 
 from recipes.config import UsageError  # noqa: E402
+from recipes.sweep.left import left_behind  # noqa: E402
 from recipes.sweep.storage import Pulse, connect  # noqa: E402
 from recipes.sweep.trials import MOST_KILLS, Queue, Slot, agree  # noqa: E402
+from reports.sessions import host, now  # noqa: E402
 
 SPACE = {"lr": optuna.distributions.FloatDistribution(0.0, 1.0)}
 
@@ -166,6 +169,36 @@ def test_who_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not me.gone(far, {f"beat {far}": 2})
     clock[0] = 191.0
     assert me.gone(far, {f"beat {far}": 2})
+
+
+@pytest.mark.parametrize(
+    ("status", "pid", "worker", "left"),
+    [
+        ("interrupted", "gone", "far:1:2:x", "resumable"),  # it told its end
+        ("running", "gone", "here", "resumable"),  # it was killed
+        ("running", "gone", "far:1:2:x", "nothing"),  # it may still write, elsewhere
+        ("running", "mine", "here", "alive"),
+        ("failed", "gone", "here", "nothing"),
+        ("done", "gone", "here", "nothing"),
+        ("", "gone", "here", "nothing"),
+    ],
+)
+def test_what_a_lost_trial_leaves_behind(
+    tmp_path: Path, status: str, pid: str, worker: str, left: str
+) -> None:
+    """As the next attempt sees it, through the storage."""
+    mine = queue(f"{tmp_path}/a.journal", [Slot({"lr": 0.5})])
+    me = Pulse(mine.study, lost_after=100).me if worker == "here" else worker
+    mine.fill()
+    assert left_behind(mine.waiting()[0], tmp_path) == "nothing"  # the first attempt
+    trial = mine.claim(mine.waiting()[0], me)
+    trial.set_user_attr("folder", "trials/a")
+    run = tmp_path / "trials" / "a" / "run.json"
+    run.parent.mkdir(parents=True)
+    info = {"pid": os.getpid() if pid == "mine" else 2**22 + 1, "host": host(), "start": now()}
+    run.write_text(json.dumps({**info, "status": status}) if status else "{torn")
+    mine.lose(trial.number, "killed", killed=True)
+    assert left_behind(mine.waiting()[0], tmp_path) == left
 
 
 def test_beats_are_written_and_read(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,16 @@ def fitted() -> dict[str, Any]:
         ]
     )
     return found
+
+
+def compiled(yes: bool) -> list[Any]:
+    """A run with batch normalisation, several passes through the trunk and an uneven last batch."""
+    import torch._inductor.config
+
+    how: dict[str, Any] = {"balancer": "upgrad", "epochs": 1, "batch_size": 16, "lr": 0.02, "seed": 4}
+    with warnings.catch_warnings(), torch._inductor.config.patch(compile_threads=1):
+        warnings.simplefilter("ignore")  # torch's compiler warns of its own code
+        return numbers(mtl.fit(model(), table(50), table(21, 1), compile=yes, **how))
 
 
 def resumed(stopped: bool, folder: str) -> list[Any]:
