@@ -250,6 +250,28 @@ def test_the_predicted_class_of_each_pixel() -> None:
     torch.testing.assert_close(found, torch.where(x > 0, 2 * x, -x) / 4)
 
 
+def test_where_a_class_is_predicted(generator: torch.Generator) -> None:
+    """The mean score of class 2 over the pixels where it is the largest: those where x > 0, of each example."""
+    x = torch.randn(3, 1, 4, 4, generator=generator)
+    inside = x > 0
+    for labels in (2, [2, 2, 2]):
+        region = explain.Region("predicted", label=labels)
+        for rows in (1, 2, 7):
+            found = explain.saliency(Dense(), x, "classes", target=region, batch_size=rows)
+            expected = 2.0 * inside / inside.flatten(1).sum(dim=1)[:, None, None, None]
+            torch.testing.assert_close(found, expected)
+    one = explain.saliency(Dense(), x, "classes", target=explain.Region("predicted", label=[1, 2, 2]))
+    torch.testing.assert_close(one[0], -1.0 * ~inside[0] / (~inside[0]).sum())
+
+
+def test_a_predicted_region_stays_where_the_clean_inputs_have_it() -> None:
+    """Occluding a pixel takes it out of the score and not out of the region."""
+    x = torch.tensor([3.0, 1.0, -2.0, -1.0]).reshape(1, 1, 2, 2)
+    region = explain.Region("predicted", label=2)
+    found = explain.saliency(Dense(), x, "classes", target=region, method="occlusion", window=1)
+    torch.testing.assert_close(found, torch.tensor([3.0, 1.0, 0.0, 0.0]).reshape(1, 1, 2, 2))
+
+
 def test_probability_in_a_region(generator: torch.Generator) -> None:
     x = torch.randn(3, 1, 4, 4, generator=generator, dtype=torch.float64)
     region = explain.Region(masks(), label=2)
@@ -267,6 +289,15 @@ REGIONS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "label": (lambda m: explain.Region(m, label=3), "target classes must be in 0..2, got 3..3"),
     "label's name": (lambda m: explain.Region(m, label="predcted"), "did you mean 'predicted'"),
     "no label": (lambda m: explain.Region(m), "needs label=, one of its 3 channels"),
+    "nowhere": (
+        lambda m: explain.Region("predicted", label=1),
+        r"first for example 0 \(its class is predicted nowhere",
+    ),
+    "mask's name": (
+        lambda m: explain.Region("predicte", label=1),
+        "no mask of a Region 'predicte'; did you mean",
+    ),
+    "no class": (lambda m: explain.Region("predicted", label="predicted"), "needs label=, that class"),
     "bare mask": (lambda m: m, "more than .B, C. needs target=explain.Region"),
     "class": (lambda m: 2, "needs target=explain.Region"),
 }
