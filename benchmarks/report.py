@@ -1,7 +1,7 @@
 """Time and size of a large report: 100 runs that saved 200 maps each, 2,000 of which are shown.
 
-``python -m benchmarks.report [--runs 100] [--folder FOLDER]`` makes the runs (kept in FOLDER where given), builds the
-report in a process of its own, and opens it in Chromium.
+``python -m benchmarks.report [--runs 100] [--maps 2000] [--folder FOLDER]`` makes the runs (kept in FOLDER if given),
+builds the report in a process of its own, and opens it in Chromium.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from reports.provenance import hardware, versions
 
 SEEDS, EXAMPLES, SIDE, STEPS = 10, 50, 36, 1000
 TASKS, METHODS = ("left", "right"), ("gradient", "grad_cam")
-MAPS = 2000
 
 # what a child does: nothing but the build, so that its time and its modules are the report's alone
 BUILD = """
@@ -43,6 +42,7 @@ def main() -> int:
     """Print the table; 1 where the build took torch along or more than a minute."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--maps", type=int, default=2000, help="as many as the page may show")
     parser.add_argument(
         "--folder", type=Path, help="where the runs are, or are made; a temporary folder where absent"
     )
@@ -54,7 +54,7 @@ def main() -> int:
         page = Path(temporary) / "report.html"
         built = json.loads(
             subprocess.run(
-                [sys.executable, "-c", BUILD, str(folder), str(page), str(MAPS)],
+                [sys.executable, "-c", BUILD, str(folder), str(page), str(options.maps)],
                 check=True, capture_output=True, text=True,
             ).stdout
         )  # fmt: skip
