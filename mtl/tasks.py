@@ -82,11 +82,11 @@ class Classification:
 
     @property
     def output_size(self) -> int:
-        return self.classes if isinstance(self.classes, int) else len(self.classes)
+        return count_of(self.classes)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes
+        return names_of(self.classes)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -160,11 +160,11 @@ class MultiLabel:
 
     @property
     def output_size(self) -> int:
-        return self.labels if isinstance(self.labels, int) else len(self.labels)
+        return count_of(self.labels)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return tuple(map(str, range(self.labels))) if isinstance(self.labels, int) else self.labels
+        return names_of(self.labels)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -322,6 +322,24 @@ def scored(tasks: Iterable[Task]) -> tuple[Task, ...]:
 def _check_output(name: str, output: Tensor, size: int) -> None:
     if output.dim() != 2 or output.shape[1] != size:
         raise ValueError(f"task '{name}': the head must give [B, {size}], got {list(output.shape)}")
+
+
+def count_of(value: int | tuple[str, ...]) -> int:
+    """How many, of a count or names.
+
+    >>> count_of(3), count_of(("no", "yes"))
+    (3, 2)
+    """
+    return value if isinstance(value, int) else len(value)
+
+
+def names_of(value: int | tuple[str, ...]) -> tuple[str, ...]:
+    """The names, or the numbers from 0 where there is a count alone.
+
+    >>> names_of(3), names_of(("no", "yes"))
+    (('0', '1', '2'), ('no', 'yes'))
+    """
+    return tuple(map(str, range(value))) if isinstance(value, int) else value
 
 
 def count_or_names(what: str, value: int | tuple[str, ...] | list[str], least: int) -> int | tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +85,8 @@ def train(job: Job) -> None:
             model = mtl.MultiTaskModel(backbone, data.tasks).to(options.device)
         result = mtl.fit(
             model,
-            given(data.train, names),
-            given(data.validation, names),
+            data.train.given(names),
+            data.validation.given(names),
             steps=options.steps,
             batch_size=options.batch_size,
             lr=options.lr,
@@ -100,7 +100,7 @@ def train(job: Job) -> None:
             seed=job.seed,
         )
         own = by_input(result.model, data, names, options) if len(names) > 1 else {}
-        run.finish(summary=record_fit(run, [result], given(data.test, names), own))
+        run.finish(summary=record_fit(run, [result], data.test.given(names), own))
 
 
 def extra_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,11 +108,6 @@ def extra_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(names) == 1:
         return ()
     return (*(f"accuracy, {name} only" for name in names), *(f"share of {name}" for name in names))
-
-
-def given(data: Any, names: tuple[str, ...]) -> Any:
-    """The same examples with some of the inputs."""
-    return replace(data, inputs={name: data.inputs[name] for name in names})
 
 
 def by_input(model: Any, data: Any, names: tuple[str, ...], options: Options) -> dict[str, dict[str, float]]:
@@ -127,7 +122,7 @@ def by_input(model: Any, data: Any, names: tuple[str, ...], options: Options) ->
 
     found: dict[str, dict[str, float]] = {task.name: {} for task in data.tasks}
     for name in names:
-        for task, scores in mtl.evaluate(model, given(data.test, (name,))).items():
+        for task, scores in mtl.evaluate(model, data.test.given((name,))).items():
             found[task][f"accuracy, {name} only"] = scores["accuracy"]
     few = data.test.take(torch.arange(min(options.explained, len(data.test))))
     device = next(model.parameters()).device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +92,8 @@ def train(job: Job) -> None:
             model = mtl.MultiTaskModel(backbone, data.tasks).to(options.device)
         result = mtl.fit(
             model,
-            given(data.train, names),
-            given(data.validation, names),
+            data.train.given(names),
+            data.validation.given(names),
             steps=options.steps,
             batch_size=options.batch_size,
             lr=options.lr,
@@ -106,14 +106,9 @@ def train(job: Job) -> None:
             progress=False,
             seed=job.seed,
         )
-        summary = record_fit(run, [result], given(data.test, names))
+        summary = record_fit(run, [result], data.test.given(names))
         explain_answers(job, run, result.model, data)
         run.finish(summary=summary)
-
-
-def given(data: Any, names: tuple[str, ...]) -> Any:
-    """The same examples with some of the inputs."""
-    return replace(data, inputs={name: data.inputs[name] for name in names})
 
 
 def record_majority(run: Any, data: Any) -> dict[str, Any]:

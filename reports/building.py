@@ -10,6 +10,7 @@ from pathlib import Path
 from reports.against import with_changes
 from reports.codec import decode, encode
 from reports.document import Report
+from reports.files import write_whole
 from reports.filters import selected
 from reports.joining import gathered, joined
 from reports.loading import MARK, load
@@ -168,9 +169,7 @@ def write(report: Report, file: Path) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         put(pictures, folder)
-        temporary = file.with_name(file.name + ".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(file)
+        write_whole(file, text.encode())
     except OSError as error:
         raise ValueError(f"cannot write {file}: {error.strerror}") from error
     return file

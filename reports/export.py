@@ -16,6 +16,7 @@ from reports.charts import KINDS, drawn
 from reports.charts.style import INK, STYLE
 from reports.codec import encode
 from reports.document import Chart, Report
+from reports.files import write_whole
 from reports.frames import csv_rows, csv_text, named
 from reports.paper import latex, markdown
 from reports.rundir import safe_name
@@ -60,15 +61,15 @@ def export(report: Report, folder: str | Path) -> Path:
     try:
         for part in ("tables", "figures"):
             (path / part).mkdir(parents=True, exist_ok=True)
-        _write(
+        write_whole(
             path / INDEX, _index(report, [*older, *files], left_out)
         )  # all that may be there, should this be killed
         for name, content in files.items():
-            _write(path / name, content)
+            write_whole(path / name, content)
         for name in older:
             if name not in files:
                 (path / name).unlink(missing_ok=True)
-        _write(path / INDEX, _index(report, list(files), left_out))
+        write_whole(path / INDEX, _index(report, list(files), left_out))
     except OSError as error:
         raise ValueError(f"cannot write {error.filename or path}: {error.strerror}") from error
     return path
@@ -183,9 +184,3 @@ def _older(path: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no index of ours
     raise ValueError(f"{path} is not empty and no export; choose another folder (nothing was changed)")
-
-
-def _write(file: Path, content: bytes) -> None:
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(file)

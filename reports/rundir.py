@@ -30,6 +30,7 @@ import yaml
 
 from reports import sessions
 from reports.checking import DYNAMICS, SIDES
+from reports.files import write_whole
 from reports.provenance import commit, hardware, versions
 
 SCHEMA = 1
@@ -377,9 +378,7 @@ def _write(file: Path, text: str) -> None:
     """Write whole or not at all."""
     with _named(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(file.name + ".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(file)
+        write_whole(file, text.encode())
 
 
 def _write_npz(file: Path, **arrays: Any) -> None:

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
+from reports.files import write_whole
 from reports.usertext import shown
 from reports.wording import Say
 
@@ -58,9 +59,7 @@ def put(files: dict[str, bytes], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     for name, picture in files.items():
         if not (folder / name).exists():
-            temporary = folder / f"{name}.tmp"
-            temporary.write_bytes(picture)
-            temporary.replace(folder / name)
+            write_whole(folder / name, picture)
     if folder.is_dir():
         for file in folder.iterdir():
             if _FILE.fullmatch(file.name) and file.name not in files:

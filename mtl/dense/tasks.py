@@ -18,7 +18,7 @@ from torch import Tensor
 from mtl.dense.metrics import OdsF, PixelMean, PixelMedian, angles
 from mtl.metrics import Metric
 from mtl.names import check_name
-from mtl.tasks import MISSING, Task, count_or_names
+from mtl.tasks import MISSING, Task, count_of, count_or_names, names_of
 
 
 def is_dense(task: Task) -> bool:
@@ -64,11 +64,11 @@ class Segmentation:
 
     @property
     def output_size(self) -> int:
-        return self.classes if isinstance(self.classes, int) else len(self.classes)
+        return count_of(self.classes)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes
+        return names_of(self.classes)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
