@@ -21,9 +21,9 @@ def each(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     >>> each(len, {"image": torch.zeros(2, 3), "words": torch.zeros(2, 5)})
     {'image': 2, 'words': 2}
     """
-    if isinstance(inputs, Tensor):
-        return function(inputs)
-    return {name: function(part) for name, part in inputs.items()}
+    if isinstance(inputs, Mapping):
+        return {name: function(part) for name, part in inputs.items()}
+    return function(inputs)
 
 
 def tensors(inputs: Inputs) -> dict[str, Tensor]:
@@ -32,12 +32,12 @@ def tensors(inputs: Inputs) -> dict[str, Tensor]:
     >>> list(tensors(torch.zeros(2, 3)))
     ['inputs']
     """
-    return {"inputs": inputs} if isinstance(inputs, Tensor) else dict(inputs)
+    return dict(inputs) if isinstance(inputs, Mapping) else {"inputs": inputs}
 
 
 def apply(model: nn.Module, inputs: Inputs) -> Any:
     """``model(inputs)``, or ``model(**inputs)`` of several."""
-    return model(inputs) if isinstance(inputs, Tensor) else model(**inputs)
+    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 
 
 def channels_last(inputs: Inputs) -> Inputs:

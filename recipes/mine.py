@@ -43,6 +43,8 @@ class Options(ComparisonOptions):
     """Percent of train/validation/test, or the column that says train, validation or test."""
     image_size: int = 64
     """Pictures are brought to this many pixels a side."""
+    cache: Path | None = None
+    """A folder where the pictures are kept ready, for more of them than memory holds, and for quick starts."""
     backbone: str = "auto"
     """A name of mtl.backbone; auto: mlp for a table, convnet for pictures."""
     pretrained: bool = False
@@ -79,15 +81,15 @@ def load(options: Options) -> mtl.Splits:
     if options.table is not None:
         how: dict[str, Any] = {"ignore": options.ignore, "categorical": options.categorical}
         return mtl.dataset("table", file=options.table, **both, **how)
-    size = {"image_size": options.image_size}
-    return mtl.dataset("images", folder=options.images, labels=options.labels, **both, **size)
+    how = {"image_size": options.image_size, "cache": options.cache}
+    return mtl.dataset("images", folder=options.images, labels=options.labels, **both, **how)
 
 
 def backbone(options: Options, data: mtl.Splits) -> Any:
     """What the options name, for these inputs."""
     import mtl
 
-    table = data.train.inputs.dim() == 2
+    table = data.train.inputs.ndim == 2
     name = ("mlp" if table else "convnet") if options.backbone == "auto" else options.backbone
     how: dict[str, Any] = {"in_features": data.train.inputs.shape[1]} if table else {}
     if name == "mlp" and table:

@@ -9,7 +9,8 @@ import torch
 
 from mtl.data.columns import splits
 from mtl.data.files import find, reading
-from mtl.data.pictures import pictures, scaled
+from mtl.data.pictures import pictures
+from mtl.data.pixels import scaled
 from mtl.data.task_data import Splits, split_rows
 from mtl.tasks import Classification
 from mtl.training.streams import generator
@@ -25,21 +26,25 @@ def celeba(
     validation: int | None = 2_000,
     test: int | None = 2_000,
     image_size: int = 64,
+    cache: str | Path | None = None,
     seed: int = 0,
 ) -> Splits:
-    """Forty tasks of two classes (no, yes) on aligned faces, float [N, 3, S, S].
+    """Forty tasks of two classes (no, yes) on aligned faces [N, 3, S, S], bytes that become floats in batches.
 
     Args:
         root: torchvision's folder ``celeba`` (or the one above it): ``img_align_celeba/``, ``list_attr_celeba.txt``,
             ``list_eval_partition.txt``.
         train, validation, test: so many faces of the published partitions (162,770, 19,867 and 19,962), drawn; None:
-            all. Everything is in memory: a face of 64x64 takes 48 KiB.
+            all. A face takes 3 S² bytes: all of them 2.3 GiB at 64x64, 9.3 GiB at 128x128.
         image_size: S: the width is brought to it and the middle cut out.
+        cache: a folder where those bytes are kept, made once and mapped; None: memory, read anew by each process (all
+            faces: minutes).
         seed: of what is drawn.
 
     Raises:
         FileNotFoundError: a file or a picture is missing.
-        ValueError: a list that is not as published, a picture that cannot be read; file and row are named.
+        ValueError: a list that is not as published, a picture that cannot be read; file and row are named. More
+            faces than fit.
 
     Source: Liu et al. 2015.
     """
@@ -59,13 +64,14 @@ def celeba(
         if not len(own):
             raise ValueError(f"{partition}: no picture is of part {number} ({PARTS[number]})")
         chosen.append(own if count is None else own[split_rows(len(own), (count,), draw)[0]])
-    rows = torch.cat(chosen)
+    rows = torch.cat(chosen).sort().values
     read = pictures(
-        (base / "img_align_celeba" / files[row] for row in rows.tolist()),
+        [base / "img_align_celeba" / files[row] for row in rows.tolist()],
         image_size,
         where=[f"{attributes}, row {row + 1}" for row in rows.tolist()],
+        cache=cache,
     )
-    parts = list(torch.arange(len(rows)).split([len(part) for part in chosen]))
+    parts = [torch.searchsorted(rows, part) for part in chosen]
     targets = {name: torch.from_numpy(labels[rows.numpy(), k]) for k, name in enumerate(names)}
     tasks = [Classification(name, classes=("no", "yes")) for name in names]
     return splits("celeba", tasks, scaled(read, parts[0]), targets, parts)

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtl.data.pixels import subset
 from mtl.data.task_data import Splits, TaskData, labels_there
+from mtl.inputs import each
 from mtl.tasks import Task
 
 Encoded = dict[str, np.ndarray]  # {feature name: [N]}
@@ -96,12 +98,12 @@ def moments(target: Tensor, train: Tensor) -> dict[str, Any]:
 def splits(
     name: str,
     tasks: Sequence[Task],
-    inputs: Tensor | Mapping[str, Tensor],
+    inputs: Any,
     targets: Mapping[str, Tensor],
     parts: Sequence[Tensor],
     feature_names: tuple[str, ...] = (),
 ) -> Splits:
-    """`Splits` from inputs [N, ...], targets {task: [N, ...]} and the rows of train, validation and test.
+    """`Splits` from inputs [N, ...] (or several by name), targets {task: [N, ...]} and the rows of each split.
 
     Raises:
         ValueError: a split without rows, or a task without a label in one of them.
@@ -115,11 +117,7 @@ def splits(
                 raise ValueError(
                     f"data set '{name}': task '{task.name}' has no label in the {split} split of {len(rows)} rows"
                 )
-        part = (
-            inputs[rows]
-            if isinstance(inputs, Tensor)
-            else {key: value[rows] for key, value in inputs.items()}
-        )
+        part = each(lambda x, at=rows: subset(x, at), inputs)  # type: ignore[misc]  # bound now
         found.append(TaskData(part, {task.name: targets[task.name][rows] for task in tasks}))
     train, validation, test = found
     return Splits(name, tuple(tasks), train, validation, test, feature_names)

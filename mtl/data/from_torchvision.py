@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mtl.data.columns import shares, splits
-from mtl.data.pictures import scaled
+from mtl.data.pixels import scaled
 from mtl.data.task_data import Splits, split_rows
 from mtl.names import unknown
 from mtl.tasks import Classification
@@ -35,7 +35,8 @@ def from_torchvision(
 ) -> Splits:
     """One task, ``class``, of a set in ``torchvision.datasets``: ``mtl.dataset("torchvision/CIFAR10", root="data")``.
 
-    Inputs are float [N, C, H, W], in memory, each channel with the training pictures' mean 0 and deviation 1. A tenth
+    Inputs are [N, C, H, W], a byte a pixel in memory; batches are floats, each channel with the training pictures'
+    mean 0 and deviation 1. A tenth
     of the training pictures is for validation, unless the set has its own; a set without a test split: 60/20/20.
 
     Args:

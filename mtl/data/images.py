@@ -10,7 +10,8 @@ import torch
 from mtl.data.columns import splits
 from mtl.data.files import MISSING_TEXTS, is_missing, need_columns, read_csv
 from mtl.data.labels import labelled
-from mtl.data.pictures import pictures, scaled
+from mtl.data.pictures import pictures
+from mtl.data.pixels import scaled
 from mtl.data.task_data import Splits
 
 
@@ -24,11 +25,13 @@ def images(
     auxiliary: Sequence[str] = (),
     split: str = "60/20/20",
     missing: Sequence[str] = MISSING_TEXTS,
+    cache: str | Path | None = None,
     seed: int = 0,
 ) -> Splits:
     """Pictures with the labels of a CSV file, some of which may be missing.
 
-    Inputs are float [N, 3, S, S], in memory, each channel with the training pictures' mean 0 and deviation 1.
+    Inputs are [N, 3, S, S], 3 S² bytes a picture; batches are floats, each channel with the training pictures' mean 0
+    and deviation 1.
 
     Args:
         folder: where the pictures are.
@@ -36,11 +39,13 @@ def images(
         tasks: {column: ``"classification"`` or ``"regression"``}.
         file_column: the column of file names.
         image_size: S: the shorter side is brought to it and the middle cut out; None: pictures of one size as they are.
+        cache: a folder where the bytes are kept, made once and mapped; None: memory, read anew by each process.
         auxiliary, split, missing, seed: as for the data set ``table``.
 
     Raises:
         FileNotFoundError: the table or a picture is not there.
-        ValueError: what `mtl.data.table.table` refuses; a picture that cannot be read; pictures of several sizes.
+        ValueError: what `mtl.data.table.table` refuses; a picture that cannot be read; pictures of several sizes;
+            pictures that do not fit.
     """
     file = Path(labels).expanduser()
     whole = read_csv(file)
@@ -49,14 +54,14 @@ def images(
     if len(nameless):
         raise ValueError(f"{file}, row {nameless[0] + 1}: column '{file_column}' names no picture")
     found = labelled(file, whole, tasks, auxiliary=auxiliary, split=split, missing=missing, seed=seed)
-    rows = torch.cat(found.parts)
+    rows = torch.cat(found.parts).sort().values  # the same cache for every split
     names, base = whole[file_column].tolist(), Path(folder).expanduser()
     read = pictures(
-        (base / names[row] for row in rows.tolist()),
+        [base / names[row] for row in rows.tolist()],
         image_size,
         where=[f"{file}, row {row + 1}" for row in rows.tolist()],
+        cache=cache,
     )
-    sizes = [len(part) for part in found.parts]
-    parts = list(torch.arange(len(rows)).split(sizes))
+    parts = [torch.searchsorted(rows, part) for part in found.parts]
     targets = {name: target[rows] for name, target in found.targets.items()}
     return splits(file.name, found.tasks, scaled(read, parts[0]), targets, parts)

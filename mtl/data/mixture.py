@@ -66,9 +66,9 @@ class Mixture(TaskData):
         """The rows of one epoch of training, [N]."""
         return draw_epoch(self.sources, self.temperature, generator)
 
-    def take(self, rows: Tensor) -> Mixture:
-        """The examples at ``rows`` (indices), copied; each keeps its source."""
-        part = TaskData(self.inputs, self.targets, self.masks).take(rows)
+    def subset(self, rows: Tensor) -> Mixture:
+        """The examples at ``rows`` (indices); each keeps its source."""
+        part = super().subset(rows)
         return replace(
             self, inputs=part.inputs, targets=part.targets, masks=part.masks, sources=self.sources[rows]
         )
@@ -168,8 +168,8 @@ def _joined(data: Mapping[str, TaskData], temperature: float) -> Mixture:
         if shape != shapes[0]:
             told = [{k: list(v) for k, v in one.items()} for one in (shapes[0], shape)]
             raise ValueError(f"mixture: inputs of '{name}' are {told[1]}, of '{next(iter(data))}' {told[0]}")
-    inputs = {name: torch.cat([tensors(part.inputs)[name] for part in parts]) for name in shapes[0]}
-    lone = isinstance(parts[0].inputs, Tensor)
+    inputs = {name: torch.cat([tensors(part.inputs)[name][:] for part in parts]) for name in shapes[0]}
+    lone = not isinstance(parts[0].inputs, Mapping)
     return Mixture(
         inputs["inputs"] if lone else inputs,
         _filled([part.targets for part in parts], [len(part) for part in parts]),

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mtl.data.columns import splits
-from mtl.data.pictures import pictures, scaled
+from mtl.data.pictures import pictures
+from mtl.data.pixels import scaled
 from mtl.data.task_data import Splits, split_rows
 from mtl.tasks import MISSING, Classification
 from mtl.training.streams import generator
@@ -24,14 +25,17 @@ DOMAINS_HOME = {
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp"}
 
 
-def office31(*, root: str | Path, image_size: int = 64, seed: int = 0) -> Splits:
+def office31(
+    *, root: str | Path, image_size: int = 64, cache: str | Path | None = None, seed: int = 0
+) -> Splits:
     """Three tasks (amazon, dslr, webcam) of 31 classes; each picture has a label for one of them.
 
     Split 60/20/20 in each domain. Draw training batches from the domains equally by `mtl.mixture`.
 
     Args:
         root: a folder with ``amazon``, ``dslr`` and ``webcam``, in each (perhaps below ``images``) a folder a class.
-        image_size: the shorter side is brought to it and the middle cut out; all is in memory.
+        image_size: the shorter side is brought to it and the middle cut out; a picture takes 3 S² bytes.
+        cache: a folder where those bytes are kept, made once and mapped; None: memory.
         seed: of the split.
 
     Raises:
@@ -41,19 +45,27 @@ def office31(*, root: str | Path, image_size: int = 64, seed: int = 0) -> Splits
 
     Source: Saenko et al. 2010.
     """
-    return _office("office31", root, DOMAINS_31, 31, image_size, seed)
+    return _office("office31", root, DOMAINS_31, 31, image_size, cache, seed)
 
 
-def office_home(*, root: str | Path, image_size: int = 64, seed: int = 0) -> Splits:
+def office_home(
+    *, root: str | Path, image_size: int = 64, cache: str | Path | None = None, seed: int = 0
+) -> Splits:
     """Four tasks (Art, Clipart, Product, Real_World) of 65 classes; else as `office31`.
 
     Source: Venkateswara et al. 2017.
     """
-    return _office("office_home", root, DOMAINS_HOME, 65, image_size, seed)
+    return _office("office_home", root, DOMAINS_HOME, 65, image_size, cache, seed)
 
 
 def _office(
-    name: str, root: str | Path, domains: Mapping[str, tuple[str, ...]], classes: int, size: int, seed: int
+    name: str,
+    root: str | Path,
+    domains: Mapping[str, tuple[str, ...]],
+    classes: int,
+    size: int,
+    cache: str | Path | None,
+    seed: int,
 ) -> Splits:
     base, draw = Path(root).expanduser(), generator(seed, name)
     names: list[str] = []
@@ -90,7 +102,7 @@ def _office(
         targets[domain][begin : begin + len(own_labels)] = torch.tensor(own_labels)
         begin += len(own_labels)
     tasks = [Classification(domain, classes=tuple(names)) for domain in domains]
-    return splits(name, tasks, scaled(pictures(files, size), whole[0]), targets, whole)
+    return splits(name, tasks, scaled(pictures(files, size, cache=cache), whole[0]), targets, whole)
 
 
 def _folder(name: str, base: Path, spellings: tuple[str, ...]) -> Path:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtl.data.pixels import Pixels, blocks, subset
 from mtl.inputs import each, tensors
 from mtl.names import lookup
 from mtl.tasks import MISSING, Task
@@ -22,7 +22,7 @@ class TaskData:
 
     Args:
         inputs: float [N, *S], finite; or several by name, {name: [N, ...]}, which the model takes as keywords: float,
-            or integers (token ids).
+            or integers (token ids). Pictures may be `mtl.data.pixels.Pixels`: bytes, which become floats in batches.
         targets: {task: [N] or [N, O]}; a missing label is -1 (classes) or NaN (float).
         masks: {task: bool [N, H, W]}, the pixels that are the task's evidence, where they are known.
 
@@ -35,12 +35,12 @@ class TaskData:
     (3, tensor([3.]))
     """
 
-    inputs: Any  # a tensor, or a mapping of tensors
+    inputs: Any  # a tensor or Pixels, or a mapping of them
     targets: Mapping[str, Tensor]
     masks: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        parts = tensors(self.inputs)
+        parts: dict[str, Any] = tensors(self.inputs)
         if not parts or len(self) == 0:
             raise ValueError("TaskData.inputs is empty")
         if isinstance(self.inputs, Tensor) and not self.inputs.is_floating_point():
@@ -52,6 +52,8 @@ class TaskData:
                         f"TaskData.{kind}['{name}'] has {len(tensor)} rows, inputs have {len(self)}; they must match"
                     )
         for name, tensor in parts.items():
+            if isinstance(tensor, Pixels):
+                continue  # bytes are finite
             finite = tensor.isfinite().reshape(len(tensor), -1).all(dim=1)
             if not bool(finite.all()):
                 bad = (~finite).nonzero().flatten()
@@ -69,11 +71,17 @@ class TaskData:
         return torch.randperm(len(self), generator=generator)
 
     def take(self, rows: Tensor) -> TaskData:
-        """The examples at ``rows`` (indices), copied."""
-        return TaskData(
-            each(itemgetter(rows), self.inputs),
-            {name: target[rows] for name, target in self.targets.items()},
-            {name: mask[rows] for name, mask in self.masks.items()},
+        """The examples at ``rows`` (indices), copied; pictures that are kept as bytes become floats."""
+        part = self.subset(rows)
+        return replace(part, inputs=each(lambda x: x[:], part.inputs))
+
+    def subset(self, rows: Tensor) -> TaskData:
+        """The examples at ``rows`` (indices), copied, except of pictures that are kept as bytes."""
+        return replace(
+            self,
+            inputs=each(lambda x: subset(x, rows), self.inputs),
+            targets={name: target[rows] for name, target in self.targets.items()},
+            masks={name: mask[rows] for name, mask in self.masks.items()},
         )
 
     def only(self, tasks: Iterable[str]) -> TaskData:
@@ -100,7 +108,7 @@ class TaskData:
         tensor([[2.]])
         """
         there = torch.stack([labels_there(target) for target in self.targets.values()]).any(dim=0)
-        return self if bool(there.all()) else self.take(there.nonzero()[:, 0])
+        return self if bool(there.all()) else self.subset(there.nonzero()[:, 0])
 
     def given(self, names: Iterable[str]) -> TaskData:
         """The same examples with some of their named inputs alone; nothing is copied.
@@ -118,7 +126,8 @@ class TaskData:
         named = {**inputs, **self.targets, **{f"mask:{k}": v for k, v in self.masks.items()}}
         for name, tensor in named.items():
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            for block in blocks(tensor):
+                digest.update(block.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 
 from mtl.data.mixture import MixedDataset
+from mtl.data.pixels import Pixels
 from mtl.data.task_data import TaskData
 from mtl.distributed.share import open_pass, share, shared_loader
 from mtl.inputs import Inputs, each, tensors
@@ -94,11 +95,15 @@ def _in_memory(data: TaskData, batch_size: int, order: torch.Generator | None, s
             yield each(itemgetter(part), data.inputs), {n: t[part] for n, t in data.targets.items()}
         return
     for rows in map(share, data.order(order).split(batch_size)[skip:]):
-        # two to four times faster than data.inputs[rows]
         yield (
-            each(lambda x, at=rows: x.index_select(0, at.to(x.device)), data.inputs),  # type: ignore[misc]  # bound now
-            {name: t.index_select(0, rows.to(t.device)) for name, t in data.targets.items()},
+            each(lambda x, at=rows: _picked(x, at), data.inputs),  # type: ignore[misc]  # bound now
+            {name: _picked(t, rows) for name, t in data.targets.items()},
         )
+
+
+def _picked(x: Tensor | Pixels, rows: Tensor) -> Tensor:
+    """The examples at ``rows``; two to four times faster than x[rows] where it is a tensor."""
+    return x[rows] if isinstance(x, Pixels) else x.index_select(0, rows.to(x.device))
 
 
 def _alive(loader: Iterator[Any]) -> Iterator[Any]:

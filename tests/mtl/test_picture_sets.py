@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 import mtl
-from mtl.data.pictures import channel_moments
 
 
 def idx(file: Path, array: np.ndarray) -> None:
@@ -66,9 +65,9 @@ def test_a_set_of_torchvision(tmp_path: Path) -> None:
     assert [len(s) for s in (data.train, data.validation, data.test)] == [36, 4, 40]
     assert data.tasks[0].class_names[3] == "3 - three"
     assert data.test.targets["class"].tolist() == [k % 10 for k in range(40)]
-    torch.testing.assert_close(data.train.inputs.mean(), torch.tensor(0.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(data.train.inputs[:].mean(), torch.tensor(0.0), atol=1e-4, rtol=0)
     order = pixels[40:].reshape(40, -1).astype(float)
-    found = data.test.inputs.flatten(1)
+    found = data.test.inputs[:].flatten(1)
     assert np.corrcoef(order.ravel(), found.numpy().ravel())[0, 1] == pytest.approx(1)
     few = mtl.dataset("torchvision/MNIST", root=tmp_path, train=20, test=10, image_size=14)
     assert [len(s) for s in (few.train, few.validation, few.test)] == [18, 2, 10]
@@ -118,6 +117,14 @@ def test_celeba_reads_torchvisions_layout(tmp_path: Path) -> None:
         for k, name in enumerate(NAMES):
             expected = [int(line.split()[k + 1] == "1") for line in lines[2:10]]
             assert data.train.targets[name].tolist() == expected
+    kept = mtl.dataset(
+        "celeba", root=root, train=None, validation=2, test=None, image_size=8, cache=tmp_path / "cache"
+    )
+    assert kept.fingerprint() == data.fingerprint()
+    few = mtl.dataset("celeba", root=root, train=3, validation=1, test=2, image_size=8)
+    whole = {x.numpy().tobytes(): row for row, x in enumerate(data.train.inputs.stored)}
+    for row, own in zip(few.train.inputs.rows, few.train.targets["Attribute_7"], strict=True):
+        assert data.train.targets["Attribute_7"][whole[few.train.inputs.stored[row].numpy().tobytes()]] == own
 
 
 @pytest.mark.parametrize(
@@ -141,6 +148,8 @@ def test_every_domain_of_office_is_a_task_with_its_own_pictures(
         counts += there.sum(dim=1)
     assert counts.tolist() == [classes * (1 + d % 2) for d in range(len(domains))]
     mixed = mtl.mixture(data.train, sampling="equal")
+    kept = mtl.dataset(name, root=tmp_path, image_size=8, cache=tmp_path / "cache")
+    assert kept.fingerprint() == data.fingerprint()
     rows = mixed.order(torch.Generator().manual_seed(0))
     drawn = torch.stack([target[rows] >= 0 for target in mixed.targets.values()]).sum(dim=1)
     assert int(drawn.max() - drawn.min()) <= 1
@@ -157,8 +166,10 @@ def test_a_folder_of_pictures_with_labels(tmp_path: Path) -> None:
     own = labels_file(tmp_path, [f"p{k}.png,{'ab'[k % 2] if k else ''}" for k in range(10)])
     data = mtl.dataset("images", **own, image_size=16)
     assert data.train.inputs.shape == (5, 3, 16, 16)  # nine have a label
-    mean = data.train.inputs.mean(dim=(0, 2, 3))
+    mean = data.train.inputs[:].mean(dim=(0, 2, 3))
     torch.testing.assert_close(mean, torch.zeros(3), atol=1e-4, rtol=0)
+    kept = mtl.dataset("images", **own, image_size=16, cache=tmp_path / "cache")
+    assert kept.fingerprint() == data.fingerprint()
     with pytest.raises(
         ValueError, match=r"p\d\.png is .*labels\.csv, row \d+\), the first picture is .*image_size="
     ):
@@ -174,13 +185,6 @@ def test_a_folder_of_pictures_with_labels(tmp_path: Path) -> None:
         mtl.dataset("images", **own)
     with pytest.raises(ValueError, match="row 2: column 'file' names no picture"):
         mtl.dataset("images", **labels_file(tmp_path, ["p0.png,a", ",b"]))
-
-
-def test_channel_moments_are_those_of_the_floats(generator: torch.Generator) -> None:
-    images = torch.randint(0, 256, (5, 3, 4, 6), generator=generator, dtype=torch.uint8)
-    mean, deviation = channel_moments(images)
-    torch.testing.assert_close(mean, images.float().mean(dim=(0, 2, 3)))
-    torch.testing.assert_close(deviation, images.float().std(dim=(0, 2, 3), correction=0))
 
 
 def test_what_is_not_there_is_one_line_that_says_where_to_get_it(tmp_path: Path) -> None:

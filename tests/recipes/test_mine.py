@@ -88,12 +88,14 @@ def test_pictures_and_their_labels(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     (tmp_path / "mine.yaml").write_text(
         f"images: {tmp_path}\nlabels: {tmp_path}/labels.csv\ntasks: {{kind: classification, size: regression}}\n"
-        f"image_size: 16\nvariants: [equal]\nseeds: [0]\nsteps: 2\nexamples: 2\nout: {tmp_path}/runs\n"
+        f"image_size: 16\ncache: {tmp_path}/cache\n"
+        f"variants: [equal]\nseeds: [0]\nsteps: 2\nexamples: 2\nout: {tmp_path}/runs\n"
     )
     assert main(["mine", "--config", str(tmp_path / "mine.yaml")]) == 0
     (run,) = reports.read_runs(tmp_path / "runs")
     assert run.status == "done"
     assert {a.maps.shape for a in run.attributions()} == {(2, 16, 16)}
+    assert len(list((tmp_path / "cache").iterdir())) == 1  # the run has mapped what the check had made
 
 
 @pytest.mark.parametrize(
