@@ -38,6 +38,7 @@ class Segmentation:
         name: the task's name, unique in a model.
         classes: the number of classes, or their names.
         ignore_index: the target of a pixel without a label (-1; 255 is also common).
+        auxiliary: trained, and left out of the selection, of Δm and of ranks.
 
     Metrics: mIoU (primary), the mean over classes of intersection over union, each over all pixels of the data set,
     without classes that neither labels nor predictions have; and pixel accuracy. Fractions, higher is better.
@@ -50,6 +51,7 @@ class Segmentation:
     name: str
     classes: int | tuple[str, ...]
     ignore_index: int = MISSING
+    auxiliary: bool = False
     kind = "segmentation"
     loss_unit = "nats"
     dense = True
@@ -105,6 +107,7 @@ class Depth:
         name: the task's name, unique in a model.
         unit: of the targets.
         loss: ``"mae"``, the mean absolute error, or ``"mse"``.
+        auxiliary: trained, and left out of the selection, of Δm and of ranks.
 
     Metrics: absolute error (primary) in ``unit``, and relative error |prediction - label| / label, a fraction; means
     over all pixels with a label, lower is better.
@@ -117,6 +120,7 @@ class Depth:
     name: str
     unit: str = "m"
     loss: Literal["mae", "mse"] = "mae"
+    auxiliary: bool = False
     kind = "depth"
     class_names = ()
     output_size = 1
@@ -164,6 +168,10 @@ class Normals:
 
     The loss is one minus the cosine of the angle between output and target; an output's length does not matter.
 
+    Args:
+        name: the task's name, unique in a model.
+        auxiliary: trained, and left out of the selection, of Δm and of ranks.
+
     Metrics: the mean (primary) and the median of that angle in degrees, lower is better, and the fractions of pixels
     within 11.25, 22.5 and 30 degrees, higher is better (Eigen and Fergus 2015). The median is read from a histogram of
     2^20 bins and is within 0.0001 degrees.
@@ -175,6 +183,7 @@ class Normals:
     """
 
     name: str
+    auxiliary: bool = False
     kind = "normals"
     class_names = ()
     output_size = 3
@@ -225,6 +234,7 @@ class Boundary:
     Args:
         name: the task's name, unique in a model.
         positive_weight: the factor of boundary pixels in the loss, for they are few.
+        auxiliary: trained, and left out of the selection, of Δm and of ranks.
 
     Metrics: F1 of the boundary pixels at probability 0.5 (primary), and ``ods_f``, F1 at the best of the thresholds
     0.01, 0.02, ..., 0.99 for the whole data set; pixel by pixel, without the tolerance in place of the usual benchmark
@@ -237,6 +247,7 @@ class Boundary:
 
     name: str
     positive_weight: float = 1.0
+    auxiliary: bool = False
     kind = "boundary"
     class_names = ()
     output_size = 1

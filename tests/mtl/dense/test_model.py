@@ -1,5 +1,6 @@
 """Dense and other tasks over one pyramid: shapes, and all that training does with them unchanged."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import mtl
 from mtl.balancing.fork import find_fork
 from mtl.conflict import measure_conflict
 from mtl.dense.heads import DenseHead, Pooled
+from mtl.training.selection import Selection
 from tests.mtl.balancing.models import head_gradients, rows, shared_gradient, step, values
 from tests.mtl.dense.models import TASKS, data, fitted, model
 from tests.mtl.distributed.processes import together
@@ -278,3 +280,19 @@ def test_half_precision_gives_nearly_the_same_gradients(precision: str, room: fl
 
     expected, found = gradient("fp32"), gradient(precision)
     assert float((found - expected).norm() / expected.norm()) < room
+
+
+@pytest.mark.parametrize("name", ["segmentation", "depth", "normals", "boundary"])
+def test_an_auxiliary_dense_task_is_trained_as_others_and_does_not_choose_the_checkpoint(name: str) -> None:
+    tasks = tuple(replace(task, auxiliary=task.name == name) for task in TASKS)  # type: ignore[type-var]
+    trained = []
+    for own in (TASKS, tasks):
+        net = model()
+        net.tasks = own
+        mtl.fit(net, data(8), steps=2, batch_size=4, select="last", progress=False)
+        trained.append(net.state_dict())
+    assert same(*trained)
+    scores = {task.name: {"loss": 1.0} for task in tasks}
+    selection = Selection("loss", tasks, has_validation=True)
+    better = [{}, {name: {"loss": 0.0}}, {"counts": {"loss": 0.5}}]
+    assert [selection.improves({**scores, **own}) for own in better] == [True, False, True]
