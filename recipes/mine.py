@@ -35,6 +35,8 @@ class Options(ComparisonOptions):
     """Which columns are tasks, each classification or regression."""
     auxiliary: tuple[str, ...] = ()
     """Tasks that are trained to help the others, and not scored."""
+    units: dict[str, str] = field(default_factory=dict)
+    """The units of regressions, shown with their scores, such as {spend: EUR}."""
     ignore: tuple[str, ...] = ()
     """Columns of the table that are neither tasks nor inputs."""
     categorical: tuple[str, ...] = ()
@@ -77,7 +79,7 @@ def load(options: Options) -> mtl.Splits:
     """The user's data."""
     import mtl
 
-    both = {"tasks": options.tasks, "auxiliary": options.auxiliary, "split": options.split}
+    both = {name: getattr(options, name) for name in ("tasks", "auxiliary", "units", "split")}
     if options.table is not None:
         how: dict[str, Any] = {"ignore": options.ignore, "categorical": options.categorical}
         return mtl.dataset("table", file=options.table, **both, **how)

@@ -53,10 +53,12 @@ def reading(file: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{file} is not there") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise ValueError(f"{file} cannot be opened as a file: {error.strerror}") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{file} is cut off or damaged: {_line(error)}") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text: save it as UTF-8") from error
+        raise ValueError(f"{file} is not UTF-8 text: save it as CSV in UTF-8") from error
 
 
 def read_csv(file: str | Path, *, header: bool = True, separator: str | None = None) -> pd.DataFrame:

@@ -23,6 +23,7 @@ def images(
     file_column: str = "file",
     image_size: int | None = 64,
     auxiliary: Sequence[str] = (),
+    units: Mapping[str, str] | None = None,
     split: str = "60/20/20",
     missing: Sequence[str] = MISSING_TEXTS,
     cache: str | Path | None = None,
@@ -40,22 +41,26 @@ def images(
         file_column: the column of file names.
         image_size: S: the shorter side is brought to it and the middle cut out; None: pictures of one size as they are.
         cache: a folder where the bytes are kept, made once and mapped; None: memory, read anew by each process.
-        auxiliary, split, missing, seed: as for the data set ``table``.
+        auxiliary, units, split, missing, seed: as for the data set ``table``.
 
     Raises:
         FileNotFoundError: the table or a picture is not there.
         ValueError: what `mtl.data.table.table` refuses; a picture that cannot be read; pictures of several sizes;
             pictures that do not fit.
     """
-    file = Path(labels).expanduser()
+    file, base = Path(labels).expanduser(), Path(folder).expanduser()
     whole = read_csv(file)
     need_columns(file, whole, [file_column])
     nameless = is_missing(whole[file_column]).nonzero()[0]
     if len(nameless):
         raise ValueError(f"{file}, row {nameless[0] + 1}: column '{file_column}' names no picture")
-    found = labelled(file, whole, tasks, auxiliary=auxiliary, split=split, missing=missing, seed=seed)
+    found = labelled(
+        file, whole, tasks, auxiliary=auxiliary, units=units or {}, split=split, missing=missing, seed=seed
+    )
+    if not base.is_dir():
+        raise FileNotFoundError(f"{base} is no folder; it must hold the pictures that {file} names")
     rows = torch.cat(found.parts).sort().values  # the same cache for every split
-    names, base = whole[file_column].tolist(), Path(folder).expanduser()
+    names = whole[file_column].tolist()
     read = pictures(
         [base / names[row] for row in rows.tolist()],
         image_size,

@@ -38,6 +38,7 @@ def labelled(
     tasks: Mapping[str, str],
     *,
     auxiliary: Sequence[str],
+    units: Mapping[str, str],
     split: str,
     missing: Sequence[str],
     seed: int,
@@ -46,8 +47,11 @@ def labelled(
     if not tasks:
         raise ValueError(f"{file}: tasks is empty; give {{column: 'classification' or 'regression'}}")
     need_columns(file, whole, list(tasks))
-    for name in auxiliary:
+    for name in (*auxiliary, *units):
         lookup("task", name, tasks)
+    for name in units:
+        if tasks[name] == "classification":
+            raise ValueError(f"{file}: units: '{name}' is a classification, and classes have no unit")
     targets: dict[str, Tensor] = {}
     names: dict[str, tuple[str, ...]] = {}
     for column, kind in tasks.items():
@@ -58,20 +62,54 @@ def labelled(
         else:
             targets[column] = torch.tensor(numbers(file, whole[column], missing)).float()
     rows = torch.stack([labels_there(target) for target in targets.values()]).any(dim=0).nonzero()[:, 0]
+    if split in tasks:
+        raise ValueError(f"{file}: column '{split}' tells the split and cannot be a task")
     if split in whole:
         place = torch.tensor(classes(file, whole[split], SPLITS, missing=()))
         parts = [rows[place[rows] == number] for number in range(len(SPLITS))]
     else:
         sizes = _sizes(file, split, len(rows), whole)
         parts = [rows[chosen] for chosen in split_rows(len(rows), sizes, generator(seed, "table"))]
+    _check_parts(file, targets, names, parts)
     found: list[Task] = []
     for column in tasks:
         extra = column in auxiliary
         if column in names:
             found.append(Classification(column, classes=names[column], auxiliary=extra))
         else:
-            found.append(Regression(column, **moments(targets[column], parts[0]), auxiliary=extra))
+            how = moments(targets[column], parts[0]) | ({"unit": units[column]} if column in units else {})
+            found.append(Regression(column, **how, auxiliary=extra))
     return Labelled(tuple(found), targets, parts, split if split in whole else None)
+
+
+def _check_parts(
+    file: Path,
+    targets: Mapping[str, Tensor],
+    names: Mapping[str, tuple[str, ...]],
+    parts: Sequence[Tensor],
+) -> None:
+    """Raise unless each split has rows, each task a label in it, and each class a training row."""
+    for split, rows in zip(SPLITS, parts, strict=True):
+        if not len(rows):
+            raise ValueError(f"{file}: the {split} split has no rows with a label")
+        for column, target in targets.items():
+            if not bool(labels_there(target[rows]).any()):
+                first = int(labels_there(target).nonzero()[0]) + 1
+                raise ValueError(
+                    f"{file}: task '{column}' has no label in the {split} split of {len(rows)} rows; its first label "
+                    f"is in row {first}"
+                )
+    for column, classes_ in names.items():
+        seen = targets[column][parts[0]].unique()
+        for split, rows in zip(SPLITS[1:], parts[1:], strict=True):
+            new = rows[~torch.isin(targets[column][rows], seen) & labels_there(targets[column][rows])]
+            if len(new):
+                row = int(new.min())
+                raise ValueError(
+                    f"{file}, row {row + 1}: column '{column}' is '{classes_[int(targets[column][row])]}' in the "
+                    f"{split} split and in no training row; empty these cells, join the class with another, or split "
+                    "otherwise"
+                )
 
 
 def _class_names(file: Path, column: pd.Series, missing: Sequence[str]) -> tuple[str, ...]:

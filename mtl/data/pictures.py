@@ -42,7 +42,10 @@ def pictures(
     if cache is None:
         return torch.from_numpy(_filled(files, size, where, None))
     folder = Path(cache).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cache: {folder} cannot be made a folder: {error.strerror}") from error
     file = folder / f"pictures-{_state(files, size, where)}.npy"
     if not file.exists():
         part = folder / f"{file.stem}-{uuid.uuid4().hex}.part"  # others may make the same one

@@ -23,6 +23,7 @@ def table(
     file: str | Path,
     tasks: Mapping[str, str],
     auxiliary: Sequence[str] = (),
+    units: Mapping[str, str] | None = None,
     ignore: Sequence[str] = (),
     categorical: Sequence[str] = (),
     split: str = "60/20/20",
@@ -41,6 +42,7 @@ def table(
         file: ``.csv``, ``.tsv`` (both also ``.gz``), with a first line of names, or ``.parquet``.
         tasks: {column: ``"classification"`` or ``"regression"``}; classes are the values that the column has.
         auxiliary: tasks that are trained and not scored.
+        units: {column: unit} of regressions, for the report's scores, e.g. ``{"spend": "EUR"}``.
         ignore: columns that are no inputs, such as names and numbers of customers.
         categorical: columns of numbers that stand for categories.
         split: percent of train/validation/test, drawn, or the column that holds "train", "validation" or "test".
@@ -52,8 +54,9 @@ def table(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column that is not there, a cell that does not fit its column, a class or a split without rows;
-            file, row (1: the first below the names) and column are named.
+        ValueError: a column that is not there, a cell that does not fit its column, a split without rows, a task
+            without a label in one, a class without a training row; file, row (1: the first below the names) and
+            column are named.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "fruit.csv"
@@ -68,7 +71,14 @@ def table(
     file = Path(file).expanduser()
     whole = _read(file)
     need_columns(file, whole, [*tasks, *ignore, *categorical])
-    found = labelled(file, whole, tasks, auxiliary=auxiliary, split=split, missing=missing, seed=seed)
+    both = [name for name in tasks if name in ignore]
+    if both:
+        raise ValueError(
+            f"{file}: column '{both[0]}' is a task and is to be ignored; take it out of one of them"
+        )
+    found = labelled(
+        file, whole, tasks, auxiliary=auxiliary, units=units or {}, split=split, missing=missing, seed=seed
+    )
     train, others = found.parts[0], (*tasks, *ignore, found.split_column)
     columns = [str(c) for c in whole if c not in others]
     if not columns:

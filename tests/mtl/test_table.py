@@ -141,7 +141,7 @@ MISTAKES = [
     ({"tasks": {"churm": "classification"}}, "has no column churm; its columns: id, age"),
     ({"tasks": {"churn": "classify"}}, "no kind of task 'churn' 'classify'; did you mean 'classification'"),
     ({"tasks": {"churn": "regression"}}, "row 1: column 'churn' must be a finite number, got 'no'"),
-    ({"tasks": {"id": "regression"}}, "row 1: column 'id' must be a finite number, got 'c0'"),
+    ({"tasks": {"id": "regression"}, "ignore": []}, "row 1: column 'id' must be a finite number, got 'c0'"),
     ({"tasks": {}}, "tasks is empty"),
     ({"auxiliary": ["spent"]}, "no task 'spent'; did you mean 'spend'"),
     ({"ignore": []}, r"column 'id' has 40 different texts in 40 rows.*ignore: \[id\]"),
@@ -149,6 +149,10 @@ MISTAKES = [
     ({"split": "70/20/20"}, "add up to 100, got '70/20/20'"),
     ({"split": "98/1/1"}, "40 rows with a label are too few for a split of 98/1/1"),
     ({"ignore": ["id", "age", "city", "plan", "visits"]}, "no column is left for the inputs"),
+    ({"ignore": ["id", "spend"]}, "column 'spend' is a task and is to be ignored"),
+    ({"units": {"spent": "EUR"}}, "no task 'spent'; did you mean 'spend'"),
+    ({"units": {"churn": "EUR"}}, "units: 'churn' is a classification, and classes have no unit"),
+    ({"split": "churn"}, "column 'churn' tells the split and cannot be a task"),
 ]
 
 
@@ -190,11 +194,37 @@ def test_a_task_without_a_label_in_a_split_is_named(tmp_path: Path) -> None:
         *(f"{k},{('train', 'validation', 'test')[k % 3]},{k},{k if k % 3 else ''}" for k in range(9)),
     ]
     file = write(tmp_path, rows)
-    with pytest.raises(ValueError, match="task 'b' has no label in the train split of 3 rows"):
+    wrong = r"own\.csv: task 'b' has no label in the train split of 3 rows; its first label is in row 2"
+    with pytest.raises(ValueError, match=wrong):
         mtl.dataset("table", file=file, tasks={"a": "regression", "b": "regression"}, split="part")
     rows = [row.replace("test", "train") for row in rows]
-    with pytest.raises(ValueError, match="the test split has no rows"):
+    with pytest.raises(ValueError, match=r"own\.csv: the test split has no rows"):
         mtl.dataset("table", file=write(tmp_path, rows), tasks={"a": "regression"}, split="part")
+
+
+def test_a_class_without_a_training_row_is_named(tmp_path: Path) -> None:
+    parts = ("train", "train", "validation", "test")
+    rows = [
+        "x,part,tier",
+        *(f"{k},{parts[k % 4]},{'vip' if k in (7, 11) else ['lo', 'hi'][k % 2]}" for k in range(16)),
+    ]
+    how = {"file": write(tmp_path, rows), "tasks": {"tier": "classification"}, "split": "part"}
+    with pytest.raises(
+        ValueError, match=r"own\.csv, row 8: column 'tier' is 'vip' in the test split and in no"
+    ):
+        mtl.dataset("table", **how)
+    write(tmp_path, [row.replace("12,train,lo", "12,train,vip") for row in rows])
+    assert mtl.dataset("table", **how).tasks[0].class_names == ("hi", "lo", "vip")
+
+
+def test_units_are_those_of_the_metrics(tmp_path: Path) -> None:
+    file = write(tmp_path, ROWS)
+    plain, told = (
+        mtl.dataset("table", file=file, tasks=TASKS, ignore=["id"], units=units).tasks[1]
+        for units in (None, {"spend": "EUR"})
+    )
+    assert [metric.unit for metric in told.metrics] == ["EUR", "EUR", "fraction"]
+    assert plain.metrics[0].unit == "units of the target"
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:

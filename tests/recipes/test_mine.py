@@ -14,6 +14,7 @@ from reports.tables import Experiment
 YAML = """\
 table: {folder}/customers.csv
 tasks: {{churn: classification, tier: classification, spend: regression, visits: regression}}
+units: {{spend: EUR, visits: visits}}
 ignore: [customer]
 variants: [single, equal, boosting]
 seeds: [0]
@@ -64,6 +65,9 @@ def test_a_table_goes_to_a_report(finished: Path) -> None:
     assert "boosting" in page
     assert "city = Bern" in page
     assert "age: missing" in page
+    infos = {(info.task, info.name): info.unit for info in Experiment(list(runs.values())).main}
+    assert infos[("spend", "rmse")] == "EUR"
+    assert "EUR" in page
 
 
 def test_boosting_learns_what_there_is_to_learn(finished: Path) -> None:
@@ -108,6 +112,14 @@ def test_pictures_and_their_labels(tmp_path: Path) -> None:
         ("tasks: {a: 1}", "tasks.a must be str, got 1"),
         ("table: {folder}/none.csv\ntasks: {a: regression}", "none.csv is not there"),
         ("table: {folder}/own.csv\ntasks: {b: regression}", "own.csv has no column b; its columns: a, x"),
+        ("table: {folder}\ntasks: {a: regression}", "{folder} cannot be opened as a file: Is a directory"),
+        ("table: {folder}/own.csv\ntasks: {a: regression}\nunits: {b: EUR}", "no task 'b'"),
+        ("table: {folder}/own.csv\ntasks: {a: classification}\nunits: {a: EUR}", "classes have no unit"),
+        ("images: {folder}/no\nlabels: {folder}/pictures.csv\ntasks: {a: regression}", "{folder}/no is no folder"),
+        (
+            "images: {folder}\nlabels: {folder}/pictures.csv\ntasks: {a: regression}\ncache: {folder}/own.csv",
+            "cache: {folder}/own.csv cannot be made a folder: File exists",
+        ),
         ("table: {folder}/own.csv\ntasks: {a: regresion}", "'a' 'regresion'; did you mean 'regression'"),
         ("table: {folder}/own.csv\ntasks: {a: regression}\nvariants: [bosting]", "did you mean 'boosting'"),
         ("table: {folder}/own.csv\ntasks: {a: regression}\nbackbone: mpl", "no backbone 'mpl'; did you mean 'mlp'"),
