@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -113,20 +113,24 @@ def _read(file: Path) -> pd.DataFrame:
     if file.suffix != ".parquet":
         return read_csv(file)
     try:
-        with reading(file):
-            found = pd.read_parquet(file)
+        import polars  # keeps whole numbers whole beside gaps, and slows no import of pandas, as pyarrow would
     except ImportError as error:
         raise ImportError(
-            f"{file}: reading Parquet needs pyarrow; pip install 'candelabra[parquet]'"
+            f"{file}: reading Parquet needs polars; pip install 'candelabra[parquet]'"
         ) from error
-    except (ValueError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{file} cannot be read as Parquet: {' '.join(str(error).split())}") from error
+    with reading(file), file.open("rb") as opened:
+        try:
+            found = polars.read_parquet(opened)
+        except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
+            raise ValueError(f"{file} cannot be read as Parquet: {' '.join(str(error).split())}") from error
     if not len(found):
         raise ValueError(f"{file} has no rows")
     # texts, as from a CSV, so that one set of rules serves both
-    return found.astype(object).where(found.notna(), "").map(str)
+    return pd.DataFrame({column.name: list(map(_text, column)) for column in found}, dtype=object)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or value != value else str(value)  # NaN is unlike itself
 
 
 def _is_numeric(file: Path, column: pd.Series, missing: Sequence[str]) -> bool:

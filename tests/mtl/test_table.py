@@ -1,9 +1,11 @@
 """Tables of one's own: what is fitted on the training rows, missing values, and one clear line for each mistake."""
 
 import gzip
-from importlib.util import find_spec
+import math
+import sys
 from pathlib import Path
 
+import polars
 import pytest
 import torch
 
@@ -98,10 +100,11 @@ def test_categories_as_vectors_learn(tmp_path: Path) -> None:
         mtl.dataset("table", file=tmp_path / "own.csv", tasks=TASKS, categories="vectors")
 
 
-def test_parquet_without_its_package_says_what_to_install(tmp_path: Path) -> None:
-    if find_spec("pyarrow"):
-        pytest.skip("pyarrow is installed")
-    with pytest.raises(ImportError, match="needs pyarrow; pip install"):
+def test_parquet_without_its_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(ImportError, match=r"own\.parquet: reading Parquet needs polars; pip install"):
         mtl.dataset("table", file=write(tmp_path, ROWS, "own.parquet"), tasks=TASKS)
 
 
@@ -123,18 +126,47 @@ def test_packed_tabbed_and_parquet_files_give_the_same(tmp_path: Path) -> None:
 
 
 def test_parquet_gives_what_the_csv_gives(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
-    import pandas as pd
-
     file = write(tmp_path, ROWS)
-    pd.read_csv(file, na_values=["NA", "?"]).to_parquet(tmp_path / "own.parquet")
+    read = polars.read_csv(file, null_values=["NA", "?"])
+    assert {"Int64", "Float64", "String"} <= {str(kind) for kind in read.dtypes}
+    read.with_columns(polars.col("city").cast(polars.Categorical)).write_parquet(tmp_path / "own.parquet")
     csv, parquet = (
         mtl.dataset("table", file=f, tasks=TASKS, ignore=["id"], categorical=["plan"])
         for f in (file, tmp_path / "own.parquet")
     )
     assert csv.feature_names == parquet.feature_names
-    torch.testing.assert_close(csv.train.inputs, parquet.train.inputs)
-    torch.testing.assert_close(csv.test.targets["spend"], parquet.test.targets["spend"], equal_nan=True)
+    assert csv.tasks == parquet.tasks
+    assert csv.fingerprint() == parquet.fingerprint()
+
+
+def test_classes_of_a_parquet_file_keep_their_names_beside_gaps(tmp_path: Path) -> None:
+    """pandas makes floats of whole numbers with gaps: classes 0.0 and 1.0."""
+    file = tmp_path / "own.parquet"
+    columns = {
+        "grade": [0, 1, None, 1] * 5,
+        "paid": [True, False, True, None] * 5,
+        "x": [0.5, math.nan, 2, 1] * 5,
+    }
+    polars.DataFrame(columns, strict=False).write_parquet(file)
+    data = mtl.dataset("table", file=file, tasks={"grade": "classification", "paid": "classification"})
+    assert [task.class_names for task in data.tasks] == [("0", "1"), ("False", "True")]
+    assert data.feature_names == ("x", "x: missing")
+
+
+def test_parquet_files_that_cannot_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "own.parquet"
+    polars.read_csv(write(tmp_path, ROWS)).write_parquet(file)
+    whole = file.read_bytes()
+    for damaged in (b"", b"id,age", whole[:100], whole[:-30], whole[:-8] + bytes(8)):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"own\.parquet cannot be read as Parquet: \w+") as error:
+            mtl.dataset("table", file=file, tasks=TASKS)
+        assert "\n" not in str(error.value)
+    polars.DataFrame({"x": [], "churn": []}).write_parquet(file)
+    with pytest.raises(ValueError, match=r"own\.parquet has no rows"):
+        mtl.dataset("table", file=file, tasks=TASKS)
+    with pytest.raises(FileNotFoundError, match=r"none\.parquet is not there"):
+        mtl.dataset("table", file=tmp_path / "none.parquet", tasks=TASKS)
 
 
 MISTAKES = [
