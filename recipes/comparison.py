@@ -69,6 +69,7 @@ def compare(job: Job, data: mtl.Splits, backbone: Callable[[], Any]) -> None:
     """
     import mtl
     from mtl.training.selection import Selection
+    from recipes.fitting import fit_models
     from recipes.record import record_fit
     from recipes.runner import run_directory
 
@@ -78,33 +79,8 @@ def compare(job: Job, data: mtl.Splits, backbone: Callable[[], Any]) -> None:
         with run_directory(job, data, "none: the last tree") as run:
             run.finish(summary=record_boosting(run, data, job.seed))
         return
-    single = job.variant == "single"
-    scored = [task for task in data.tasks if not getattr(task, "auxiliary", False)]
-    groups = [(task,) for task in scored] if single else [data.tasks]
     with run_directory(job, data, selection) as run:
-        results = []
-        for number, tasks in enumerate(groups):
-            with mtl.seeded(job.seed):
-                model = mtl.MultiTaskModel(backbone(), tasks).to(options.device)
-            names = [task.name for task in tasks]
-            result = mtl.fit(
-                model,
-                data.train.only(names).labelled(),
-                data.validation.only(names).labelled(),
-                balancer="equal" if single else job.variant,
-                steps=options.steps,
-                batch_size=options.batch_size,
-                lr=options.lr,
-                validate_every=max(1, options.steps // 20),
-                dynamics_every=None if single else max(1, options.steps // 20),
-                log=run.log,
-                checkpoints=job.folder / "checkpoints" / (f"task{number + 1}" if single else ""),
-                resume=job.resume,
-                allow_change=job.allow_change,
-                progress=False,
-                seed=job.seed,
-            )
-            results.append(result)
+        results = fit_models(job, run, data, lambda tasks: mtl.MultiTaskModel(backbone(), tasks), checks=20)
         summary = record_fit(run, results, data.test)
         explain_examples(run, [result.model for result in results], data, options, job.seed)
         run.finish(summary=summary)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import inspect
 import re
 import textwrap
@@ -21,6 +20,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 
 from recipes.sinks import SINKS
+from reports.names import nearest as nearest
 
 C = TypeVar("C")
 
@@ -140,17 +140,6 @@ def plain(value: Any) -> Any:
         if isinstance(value, Path)
         else value
     )
-
-
-def nearest(name: str, known: Any) -> str:
-    """``did you mean 'x'? known: ...`` for a name that is not there.
-
-    >>> nearest("step", ["steps", "seeds"])
-    "did you mean 'steps'? known: steps, seeds"
-    """
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return (f"did you mean '{near[0]}'? " if near else "") + f"known: {', '.join(known)}"
 
 
 class _Loader(yaml.SafeLoader):

@@ -15,6 +15,7 @@ import mtl
 import reports
 from mtl.dense.tasks import is_dense
 from mtl.metrics import Scores
+from recipes.record import located
 
 EXPLAINED = {  # by the kind of a task
     "segmentation": "logit of each pixel's predicted class, mean over the objects",
@@ -106,16 +107,12 @@ def record_maps(
     )
     frames = []
     for model in models:
-        names = [task.name for task in model.tasks]
         targets = {task.name: target_of(task, data.masks[task.name]) for task in model.tasks}
-        masks = {name: data.masks[name][:scored] for name in names}
         for method in methods:
-            maps = explain.saliency(model, inputs, method=method, target=targets, seed=seed)
-            given = {name: maps[name][:scored] for name in names}
-            scores = explain.evaluate(
-                model, inputs[:scored], given, metrics=["localisation"], masks=masks, seed=seed
+            maps, scores = located(
+                model, inputs, data.masks, method, scored=scored, seed=seed, target=targets
             )
-            frames.append(scores.assign(method=method))
+            frames.append(scores)
             for task in model.tasks:
                 found = maps[task.name][shown].sum(dim=1).cpu().numpy()
                 none = np.full(len(found), -1) if task.class_names else np.full(len(found), np.nan)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from recipes import RECIPES
 from recipes.config import RunOptions, UsageError, from_plain, nearest, plain
-from recipes.files import write_json
+from reports.files import write_json
 
 FILE = "experiment.json"
 

@@ -62,38 +62,18 @@ def variants(options: Options) -> tuple[str, ...]:
 def train(job: Job) -> None:
     """One run: one shared model, or one model a task; test once; explain every task."""
     import mtl
+    from recipes.fitting import fit_models
     from recipes.record import record_explanations, record_fit
     from recipes.runner import run_directory
 
     options: Options = job.options
     data = mtl.dataset("multimnist", train=options.train)
-    single = job.variant == "single"
-    groups = [(task,) for task in data.tasks] if single else [data.tasks]
+
+    def build(tasks: tuple[mtl.Task, ...]) -> mtl.MultiTaskModel:
+        return mtl.MultiTaskModel(mtl.backbone("cnn", image_size=36), tasks)
+
     with run_directory(job, data, "best mean validation accuracy, checked at each validation") as run:
-        results = []
-        for tasks in groups:
-            with mtl.seeded(job.seed):
-                model = mtl.MultiTaskModel(mtl.backbone("cnn", image_size=36), tasks).to(options.device)
-            names = [task.name for task in tasks]
-            result = mtl.fit(
-                model,
-                data.train.only(names),
-                data.validation.only(names),
-                balancer="equal" if single else job.variant,
-                steps=options.steps,
-                batch_size=options.batch_size,
-                lr=options.lr,
-                validate_every=max(1, options.steps // 8),
-                dynamics_every=None if single else max(1, options.steps // 20),
-                log=run.log,
-                precision=options.precision,
-                checkpoints=job.folder / "checkpoints" / (names[0] if single else ""),
-                resume=job.resume,
-                allow_change=job.allow_change,
-                progress=False,
-                seed=job.seed,
-            )
-            results.append(result)
+        results = fit_models(job, run, data, build, precision=options.precision)
         summary = record_fit(run, results, data.test)
         record_explanations(
             run,

@@ -139,18 +139,33 @@ def record_explanations(
         with torch.no_grad():
             outputs = model(inputs[shown])
         for method in methods:
-            maps = explain.saliency(model, inputs, method=method, seed=seed)
-            scores = explain.evaluate(
-                model,
-                inputs[:scored],
-                {k: m[:scored] for k, m in maps.items()},
-                metrics=["localisation"],
-                masks={k: m[:scored] for k, m in masks.items()},
-                seed=seed,
-            )
-            frames.append(scores.assign(method=method))
+            maps, scores = located(model, inputs, masks, method, scored=scored, seed=seed)
+            frames.append(scores)
             save_maps(run, method, maps, outputs, data, shown, seed)
     run.save_scores(pd.concat(frames, ignore_index=True))
+
+
+def located(
+    model: mtl.MultiTaskModel,
+    inputs: Tensor,
+    masks: Mapping[str, Tensor],
+    method: str,
+    *,
+    scored: int,
+    seed: int,
+    target: Any = "predicted",
+) -> tuple[dict[str, Tensor], pd.DataFrame]:
+    """A method's maps {task: [N, C, H, W]}, and how much of each of the first ``scored`` lies in its mask."""
+    maps = explain.saliency(model, inputs, method=method, target=target, seed=seed)
+    scores = explain.evaluate(
+        model,
+        inputs[:scored],
+        {name: own[:scored] for name, own in maps.items()},
+        metrics=["localisation"],
+        masks={name: masks[name][:scored] for name in maps},
+        seed=seed,
+    )
+    return maps, scores.assign(method=method)
 
 
 def save_maps(

@@ -81,45 +81,25 @@ def train(job: Job) -> None:
 
     import mtl
     from recipes.dense import constant_scores, record_maps, record_predictions
+    from recipes.fitting import fit_models
     from recipes.record import record_fit
     from recipes.runner import run_directory
 
     options: Options = job.options
     data = mtl.dataset("scenes", train=options.train, image_size=options.image_size)
     data = narrowed(data, options.tasks) if options.tasks else data
-    single = job.variant == "single"
-    groups = [(task,) for task in data.tasks] if single else [data.tasks]
+
+    def build(tasks: tuple[mtl.Task, ...]) -> mtl.MultiTaskModel:
+        """Dense tasks get their decoder, the others an mlp."""
+        return mtl.MultiTaskModel(mtl.backbone(options.backbone), tasks, "mlp")
+
     with run_directory(job, data, "lowest sum of validation losses, checked at each validation") as run:
         if job.variant == "constant":
             test = constant_scores(data)
             run.log(mtl.rows(test, step=1, epoch=0, split="test"))
             run.finish(summary={"test": test, "selection": "the best constant for the training labels"})
             return
-        results = []
-        for tasks in groups:
-            names = [task.name for task in tasks]
-            with mtl.seeded(job.seed):  # dense tasks get their decoder, the others an mlp
-                model = mtl.MultiTaskModel(mtl.backbone(options.backbone), tasks, "mlp").to(options.device)
-            result = mtl.fit(
-                model,
-                data.train.only(names),
-                data.validation.only(names),
-                balancer="equal" if single else job.variant,
-                steps=options.steps,
-                batch_size=options.batch_size,
-                lr=options.lr,
-                select="loss",
-                validate_every=max(1, options.steps // 8),
-                dynamics_every=None if single else max(1, options.steps // 20),
-                log=run.log,
-                precision=options.precision,
-                checkpoints=job.folder / "checkpoints" / (names[0] if single else ""),
-                resume=job.resume,
-                allow_change=job.allow_change,
-                progress=False,
-                seed=job.seed,
-            )
-            results.append(result)
+        results = fit_models(job, run, data, build, select="loss", precision=options.precision)
         summary = record_fit(run, results, data.test)
         models = [result.model for result in results]
         few = torch.arange(min(options.examples, len(data.test)))

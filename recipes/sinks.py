@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from recipes.files import write_json
+from reports.files import write_json
 
 logger = logging.getLogger("recipes")
 FILE = "sinks.json"  # in the run directory: {sink: what it calls the run}, for a run that is resumed

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(file: Path, content: bytes) -> None:
     """Write under a temporary name, then in place of ``file``; its folder must be there.
+
+    Of several processes that write it at the same moment the last one wins.
 
     Raises:
         OSError: no room, no permission; an older file is as it was.
@@ -17,6 +22,30 @@ def write_whole(file: Path, content: bytes) -> None:
     >>> file.read_bytes(), len(list(file.parent.iterdir()))
     (b'whole', 1)
     """
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(file)
+    temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write it as JSON, as `write_whole` does.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a.json"
+    >>> write_json(file, {"lr": 0.1})
+    >>> file.read_text()
+    '{\\n "lr": 0.1\\n}\\n'
+    """
+    write_whole(file, as_json(content).encode())
+
+
+def as_json(content: Any) -> str:
+    """JSON that people can read.
+
+    >>> as_json(["é"])
+    '[\\n "é"\\n]\\n'
+    """
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

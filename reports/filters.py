@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from functools import cache
 from math import isnan, nan
 from typing import Any
 
+from reports.names import listed, nearest
 from reports.reading import Run
 
 _CONDITION = re.compile(r"\s*([^!=<>\s]+)\s*(!=|<=|>=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
@@ -81,7 +81,7 @@ def selected(runs: Sequence[Run], where: str | Iterable[str]) -> list[Run]:
     for one in conditions:
         if one.field not in known:
             raise ValueError(
-                f"where '{one.text}': the runs have no field '{one.field}'; {nearest(one.field, known)}"
+                f"where '{one.text}': the runs have no field '{one.field}'; {nearest(one.field, known, most=_TOLD)}"
             )
         before, kept = kept, [(run, fields) for run, fields in kept if one.holds(fields)]
         if not kept:
@@ -109,18 +109,6 @@ def fields_of(run: Run) -> dict[str, Any]:
     for name in ("cost", "data", "versions", "hardware"):
         fields |= _flat(name, info[name])
     return fields
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """A hint for a name that is not there.
-
-    >>> nearest("equl", ["equal", "upgrad"])
-    "did you mean 'equal'? known: equal, upgrad"
-    """
-    close = difflib.get_close_matches(name, known, n=1)
-    more = f", ... ({len(known)} in all)" if len(known) > _TOLD else ""
-    listed = f"known: {', '.join(known[:_TOLD])}{more}"
-    return f"did you mean '{close[0]}'? {listed}" if close else listed
 
 
 def _flat(prefix: str, value: Any) -> dict[str, Any]:
@@ -167,5 +155,4 @@ def _values(rows: Sequence[Mapping[str, Any]], field: str) -> str:
         for one in (row[field] if isinstance(row[field], list) else [row[field]])
     ]
     different = sorted(dict.fromkeys(_told(one) for one in found), key=lambda text: (_number(text), text))
-    more = f", ... ({len(different)} in all)" if len(different) > _TOLD else ""
-    return f"{', '.join(different[:_TOLD])}{more}" if different else "no value"
+    return listed(different, most=_TOLD) or "no value"

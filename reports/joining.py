@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.filters import fields_of, nearest
+from reports.filters import fields_of
+from reports.names import nearest
 from reports.reading import Run, read_runs
 from reports.renaming import renamed
 from reports.wording import Say

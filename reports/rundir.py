@@ -30,7 +30,7 @@ import yaml
 
 from reports import sessions
 from reports.checking import DYNAMICS, SIDES
-from reports.files import write_whole
+from reports.files import as_json, write_whole
 from reports.provenance import commit, hardware, versions
 
 SCHEMA = 1
@@ -371,7 +371,7 @@ def _plain(value: Any) -> Any:
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    _write(file, json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    _write(file, as_json(_plain(content)))
 
 
 def _write(file: Path, text: str) -> None:

@@ -133,17 +133,14 @@ def fit(
     >>> result.steps, result.parameters, result.selection
     (20, 11, 'lowest sum of validation losses')
     """
-    counts = {
-        "epochs": epochs,
-        "steps": steps,
-        "batch_size": batch_size,
-        "validate_every": validate_every,
-        "dynamics_every": dynamics_every,
-        "accumulate": accumulate,
-    }
-    for option, count in counts.items():
-        if count is not None and count < 1:
-            raise ValueError(f"fit: {option} must be >= 1, got {count}")
+    _check_counts(
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        validate_every=validate_every,
+        dynamics_every=dynamics_every,
+        accumulate=accumulate,
+    )
     if resume and checkpoints is None:
         raise ValueError("fit: resume=True needs checkpoints=, the folder that holds last/")
     if recovery_minutes is not None and recovery_minutes < 0:
@@ -212,23 +209,25 @@ def fit(
         seed=seed,
         asked=asked,
     )
+    with compiled(model) if compile else nullcontext(), seeded(seed, own_stream("train")):
+        _run(loop, checkpoints if resume else None, allow_change, progress)
+    return _finish(loop)
+
+
+def _run(loop: Loop, resumed_from: Path | None, allow_change: Sequence[str], progress: bool | None) -> None:
+    """All steps that are left, behind a progress bar; of a resumed training its earlier records are logged first."""
     hidden = (None if progress is None else not progress) if is_first() else True
-    with (
-        compiled(model) if compile else nullcontext(),
-        seeded(seed, own_stream("train")),
-        tqdm(total=total, disable=hidden, unit="step", leave=False) as bar,
-    ):
-        if resume and checkpoints is not None and together_restored(loop, checkpoints, allow_change):
+    with tqdm(total=loop.steps, disable=hidden, unit="step", leave=False) as bar:
+        if resumed_from is not None and together_restored(loop, resumed_from, allow_change):
             bar.update(loop.result.steps)
-            if log is not None and is_first():
-                log(list(loop.result.records))
+            if loop.log is not None and is_first():
+                loop.log(list(loop.result.records))
         try:
             with together(loop):
                 loop.run(bar)
         except KeyboardInterrupt as interrupt:
             loop.result.interrupted = True
             raise Interrupted(_finish(loop), loop.signals.last or signal.SIGINT) from interrupt
-    return _finish(loop)
 
 
 def _finish(loop: Loop) -> FitResult:
@@ -241,6 +240,12 @@ def _finish(loop: Loop) -> FitResult:
     result.skipped_steps = loop.precision.skipped
     result.peak_memory_mib, result.energy_j = loop.meter.peak_memory_mib(), loop.meter.energy.joules
     return result
+
+
+def _check_counts(**counts: int | None) -> None:
+    for option, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"fit: {option} must be >= 1, got {count}")
 
 
 def _check_step(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import UsageError
-from recipes.files import write_json
 from recipes.runner import refuse_non_empty
 from recipes.sweep.left import left_behind, resumed
 from recipes.sweep.objective import Objective, history, score
@@ -20,6 +19,7 @@ from recipes.sweep.plan import JOURNAL, Plan, describe
 from recipes.sweep.storage import Pulse, connect, reachable
 from recipes.sweep.trials import Queue, Slot, agree
 from recipes.workers import Job, Pool, Running, Say, cores
+from reports.files import write_json
 
 POLL_S = 0.5  # between looks at the storage
 PRUNE_S = 0.2  # between looks at the running trials' scores, where there is a pruner
