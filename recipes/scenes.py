@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,13 +33,15 @@ class Options(RunOptions):
     """Tasks of the set; empty: all six."""
     backbone: str = "pyramid/convnet"
     """A pyramid of `mtl.backbone`: pyramid/convnet or pyramid/timm/MODEL."""
-    steps: int = 1000
+    decoder: int = 16
+    """Channels of the decoder of each dense task."""
+    steps: int = 1500
     """Training steps of each model."""
     batch_size: int = 32
     """Pictures a step."""
     lr: float = 6e-3
     """Peak learning rate of one-cycle AdamW."""
-    train: int = 3_000
+    train: int = 10_000
     """Training pictures."""
     image_size: int = 64
     """Pixels of the pictures' side, at least 32."""
@@ -53,7 +56,7 @@ class Options(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "steps", "batch_size", "train", "examples", "scored")
+        at_least(self, 1, "steps", "batch_size", "train", "examples", "scored", "decoder")
         at_least(self, 32, "image_size")
         above_zero(self, "lr")
         chosen("variants", self.variants)
@@ -80,6 +83,7 @@ def train(job: Job) -> None:
     import torch
 
     import mtl
+    from mtl.dense.tasks import is_dense
     from recipes.dense import constant_scores, record_maps, record_predictions
     from recipes.fitting import fit_models
     from recipes.record import record_fit
@@ -90,8 +94,10 @@ def train(job: Job) -> None:
     data = narrowed(data, options.tasks) if options.tasks else data
 
     def build(tasks: tuple[mtl.Task, ...]) -> mtl.MultiTaskModel:
-        """Dense tasks get their decoder, the others an mlp."""
-        return mtl.MultiTaskModel(mtl.backbone(options.backbone), tasks, "mlp")
+        """Dense tasks get a decoder, the others an mlp."""
+        decoder = partial(mtl.dense_head, width=options.decoder)
+        heads = {task.name: decoder if is_dense(task) else "mlp" for task in tasks}
+        return mtl.MultiTaskModel(mtl.backbone(options.backbone), tasks, heads)
 
     with run_directory(job, data, "lowest sum of validation losses, checked at each validation") as run:
         if job.variant == "constant":
