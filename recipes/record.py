@@ -162,7 +162,7 @@ def located(
         inputs[:scored],
         {name: own[:scored] for name, own in maps.items()},
         metrics=["localisation"],
-        masks={name: masks[name][:scored] for name in maps},
+        masks={name: mask[:scored] for name, mask in masks.items() if name in maps},
         seed=seed,
     )
     return maps, scores.assign(method=method)
