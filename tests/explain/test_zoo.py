@@ -46,7 +46,7 @@ FEW = {  # options that make the long methods short
     "feature_ablation": {"size": 4},
     "rise": {"samples": 4},
     "shapley_sampling": {"permutations": 1, "size": 4},
-    "kernel_shap": {"size": 3},
+    "kernel_shap": {"size": 2},
     "lime": {"size": 3, "samples": 32},
     "score_cam": {"channels": 3},
 }

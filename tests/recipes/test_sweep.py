@@ -20,13 +20,13 @@ from recipes.__main__ import main
 from recipes.config import load_yaml
 from recipes.sweep.objective import parse_objective
 from recipes.sweep.results import front, ideal_first
+from tests.recipes.commands import Command
 
 optuna = pytest.importorskip("optuna")
 
 ROOT = Path(__file__).parents[2]
 TOY = ["balancers_toy", "--problems", "quadratic", "--steps", "20", "--variants", "equal", "pcgrad"]
 LOOK = ["--objective", "min:distance@train"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def space(folder: Path, text: str = "lr: {low: 1e-2, high: 1.0, log: true}\n") -> list[str]:
@@ -35,11 +35,8 @@ def space(folder: Path, text: str = "lr: {low: 1e-2, high: 1.0, log: true}\n") -
     return ["--space", str(file)]
 
 
-def start(line: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "recipes", "sweep", *line],
-        cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+def start(line: list[str]) -> Command:
+    return Command("sweep", *line)
 
 
 def table(out: Path) -> list[dict[str, str]]:
@@ -56,9 +53,10 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     )
     line = [*TOY, *LOOK, *space(folder, text), "--trials", "4", "--top", "2", "--fresh-seeds", "2"]
     line += ["--workers", "1", "--out", str(folder / "out")]
-    commands = [start(line) for _ in range(2)]
-    printed = [command.communicate(timeout=300)[0] for command in commands]
-    assert [command.returncode for command in commands] == [0, 0], printed
+    with start(line) as first, start(line) as second:
+        ended = [command.end(timeout=300) for command in (first, second)]
+    printed = [text for _, text in ended]
+    assert [status for status, _ in ended] == [0, 0], printed
     return folder / "out", printed
 
 
@@ -148,22 +146,21 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
         raise AssertionError("no run was started")
 
     seen: set[int] = set()
-    first = start(line)
-    pid_of_a_new_run(seen)
-    first.kill()  # its trial ends by itself, and is recovered by the next command
-    first.communicate()
-    second = start(line)
-    os.kill(pid_of_a_new_run(seen), signal.SIGKILL)
-    pid_of_a_new_run(seen)
-    second.send_signal(signal.SIGTERM)
-    printed, _ = second.communicate(timeout=120)
-    assert second.returncode == 143
+    with start(line) as first:
+        pid_of_a_new_run(seen)
+        first.send(signal.SIGKILL)  # its trial ends by itself, and is recovered by the next command
+    with start(line) as second:
+        os.kill(pid_of_a_new_run(seen), signal.SIGKILL)
+        pid_of_a_new_run(seen)
+        second.send(signal.SIGTERM)
+        status, printed = second.end(timeout=120)
+    assert status == 143
     assert "its worker is gone" in printed
     assert "killed by signal 9 (SIGKILL)" in printed
     assert "interrupted: the finished trials are kept" in printed
-    third = start(line)
-    printed, _ = third.communicate(timeout=240)
-    assert third.returncode == 0, printed
+    with start(line) as third:
+        status, printed = third.end()
+    assert status == 0, printed
     rows = [row for row in table(out) if row["stage"] == "search"]
     assert Counter(row["variant"] for row in rows) == {"equal": 2, "pcgrad": 2}
     assert {row["state"] for row in rows} == {"done"}
@@ -184,12 +181,12 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(tmp_path: Path, checkpoint: 
     line += ["--workers", "1", "--out", str(out)]
     run, mark = out / "trials" / "full_batch--t0000", 123.5
     last = run / "checkpoints" / "last"
-    first, deadline = start(line), time.monotonic() + 120
-    while not last.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    for pid in (first.pid, json.loads((run / "run.json").read_text())["pid"]):
-        os.kill(pid, signal.SIGKILL)
-    first.communicate()
+    with start(line) as first:
+        deadline = time.monotonic() + 120
+        while not last.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for pid in (first.pid, json.loads((run / "run.json").read_text())["pid"]):
+            os.kill(pid, signal.SIGKILL)
     left = whole(last) / "state.pt"
     if checkpoint == "whole":
         state = torch.load(left, weights_only=True)
@@ -197,9 +194,9 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(tmp_path: Path, checkpoint: 
         torch.save(state, left)
     else:
         left.write_bytes(left.read_bytes()[:1000])
-    second = start(line)
-    printed, _ = second.communicate(timeout=240)
-    assert second.returncode == 0, printed
+    with start(line) as second:
+        status, printed = second.end()
+    assert status == 0, printed
     [row] = [row for row in table(out) if row["stage"] == "search"]
     if checkpoint == "whole":
         assert (row["folder"], row["attempts"]) == ("trials/full_batch--t0000", "2")
