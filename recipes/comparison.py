@@ -197,7 +197,7 @@ def explain_examples(run: Any, models: Sequence[Any], data: mtl.Splits, options:
         bends = any(isinstance(module, mtl.PiecewiseLinear) for module in model.modules())
         for method in options.methods:
             # a model of pieces bends hundreds of times on the line from the baseline: 1% would take ever more steps
-            how = {"tolerance": 0.05} if bends and method == "integrated_gradients" else {}
+            how: dict[str, Any] = {"tolerance": 0.05} if bends and method == "integrated_gradients" else {}
             for name, maps in explain.saliency(model, inputs, method=method, seed=seed, **how).items():
                 task, output = next(t for t in model.tasks if t.name == name), outputs[name].cpu()
                 classes = task.kind == "classification"
