@@ -71,6 +71,9 @@ def test_boosting_learns_what_there_is_to_learn(finished: Path) -> None:
     test = reports.read_run(finished / "boosting--s0").summary["test"]
     assert float(test["visits"]["r2"]) > 0.3
     assert float(test["churn"]["roc_auc"]) > 0.65  # 0.5 by chance
+    assert list(Experiment(reports.read_runs(finished)).costs("boosting", "train_s")) == [
+        0
+    ]  # its time is known
 
 
 def test_predictions_are_shown_in_the_targets_unit(finished: Path) -> None:
