@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Suited(NamedTuple):
-    """What the options are where they are not given; chosen for `equal` on the validation rows of seed 0."""
+    """What the options are where they are not given; docs/recipes.md says which of them were compared, and how."""
 
     pieces: int
     dropout: float
