@@ -12,6 +12,7 @@ from mtl.distributed.losses import Losses
 from mtl.fusion import Fusion
 from mtl.heads import HEADS, dense_head, linear_head, mlp_head
 from mtl.model import MultiTaskModel
+from mtl.piecewise import PiecewiseLinear, quantile_edges
 from mtl.resolve import resolve
 from mtl.tasks import Classification, MultiLabel, Regression, Task
 from mtl.training.checkpoint import load_weights
@@ -43,6 +44,7 @@ __all__ = [
     "MultiLabel",
     "MultiTaskModel",
     "Normals",
+    "PiecewiseLinear",
     "Pyramid",
     "Record",
     "Regression",
@@ -62,6 +64,7 @@ __all__ = [
     "measure_conflict",
     "mixture",
     "mlp_head",
+    "quantile_edges",
     "random_shift",
     "resolve",
     "rows",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mtl.dense.pyramid import pyramid
 from mtl.names import check_options, lookup, unknown
+from mtl.piecewise import PiecewiseLinear
 
 
 class CNN(nn.Module):
@@ -96,8 +97,16 @@ class ConvNet(nn.Module):
         return self.convolutions(images).amax(dim=(2, 3))
 
 
-def mlp(in_features: int, *, hidden: Sequence[int] = (64, 64), dropout: float = 0.0) -> nn.Module:
+def mlp(
+    in_features: int,
+    *,
+    hidden: Sequence[int] = (64, 64),
+    dropout: float = 0.0,
+    edges: Sequence[Sequence[float]] | None = None,
+) -> nn.Module:
     """Linear layers with ReLU (and dropout) after each; the last width is the feature count.
+
+    Given ``edges`` of each column, as `mtl.quantile_edges` finds them, a `mtl.PiecewiseLinear` comes first.
 
     >>> mlp(8, hidden=(32, 16)).out_features
     16
@@ -109,6 +118,13 @@ def mlp(in_features: int, *, hidden: Sequence[int] = (64, 64), dropout: float = 
         )
     layers: list[nn.Module] = [nn.Flatten()]
     width = in_features
+    if edges is not None:
+        if len(edges) != in_features:
+            raise ValueError(
+                f"the mlp backbone got edges of {len(edges)} columns, in_features is {in_features}"
+            )
+        pieces = PiecewiseLinear(edges)
+        layers, width = [*layers, pieces], pieces.out_features
     for next_width in hidden:
         layers += [nn.Linear(width, next_width), nn.ReLU()]
         if dropout:
@@ -284,7 +300,7 @@ def backbone(name: str, **options: Any) -> nn.Module:
 
     Args:
         name: ``"cnn"`` (in_channels, image_size), ``"convnet"`` (in_channels, widths), ``"mlp"`` (in_features, hidden,
-            dropout), ``"embeddings"`` (numbers, sizes, width, hidden, dropout), ``"bag_of_words"`` (in_features,
+            dropout, edges), ``"embeddings"`` (numbers, sizes, width, hidden, dropout), ``"bag_of_words"`` (in_features,
             hidden), ``"identity"`` (in_features), ``"timm/<model>"`` or ``"torchvision/<model>"`` (pretrained,
             in_channels, and what their own factories take), or ``"pyramid/timm/<model>"`` (the same, and pool) and
             ``"pyramid/convnet"`` (in_channels, widths, pool, stride); tasks that are not dense read their coarsest map,

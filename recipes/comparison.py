@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 from recipes.config import RunOptions, UsageError, above_zero, at_least, chosen
@@ -97,7 +98,7 @@ def record_boosting(run: Any, data: mtl.Splits, seed: int) -> dict[str, Any]:
     from mtl.metrics import Scores
 
     test: dict[str, dict[str, float]] = {}
-    began = time.perf_counter()
+    seconds = 0.0
     for task in data.tasks:
         if getattr(task, "auxiliary", False):
             continue
@@ -107,12 +108,17 @@ def record_boosting(run: Any, data: mtl.Splits, seed: int) -> dict[str, Any]:
             raise ValueError(
                 f"task '{task.name}': boosting needs classes or a single number, it is {task.kind}"
             )
+        began = time.perf_counter()
         found = outputs(learned.inputs.numpy(), labels, tested.inputs.numpy(), seed)
+        seconds += time.perf_counter() - began
         scores = Scores([task])
         scores.update({task.name: torch.from_numpy(found).float()}, tested.targets)
         test |= scores.compute()
     run.log(mtl.rows(test, step=1, epoch=0, split="test"))
-    return {"test": test, "selection": "the last tree", "seconds": time.perf_counter() - began}
+    run.cost(
+        train_s=seconds, step_s=nan, steps=0, parameters=0, peak_memory_mib=nan
+    )  # trees have none of these
+    return {"test": test, "selection": "the last tree"}
 
 
 def _is_table(data: Any) -> bool:
@@ -157,6 +163,7 @@ def explain_examples(run: Any, models: Sequence[Any], data: mtl.Splits, options:
     import torch
 
     import explain
+    import mtl
 
     test = data.test.take(torch.arange(min(options.examples, len(data.test))))
     inputs = test.inputs.to(options.device)
@@ -169,8 +176,11 @@ def explain_examples(run: Any, models: Sequence[Any], data: mtl.Splits, options:
     for model in models:
         with torch.no_grad():
             outputs = model(inputs)
+        bends = any(isinstance(module, mtl.PiecewiseLinear) for module in model.modules())
         for method in options.methods:
-            for name, maps in explain.saliency(model, inputs, method=method, seed=seed).items():
+            # a model of pieces bends hundreds of times on the line from the baseline: 1% would take ever more steps
+            how: dict[str, Any] = {"tolerance": 0.05} if bends and method == "integrated_gradients" else {}
+            for name, maps in explain.saliency(model, inputs, method=method, seed=seed, **how).items():
                 task, output = next(t for t in model.tasks if t.name == name), outputs[name].cpu()
                 classes = task.kind == "classification"
                 said = output.argmax(dim=1) if classes else output[:, 0] * task.deviation + task.mean
@@ -180,5 +190,5 @@ def explain_examples(run: Any, models: Sequence[Any], data: mtl.Splits, options:
                     maps=((maps.sum(dim=1) if pictures else maps) + 0.0).cpu().numpy(),  # -0 reads badly
                     prediction=said.numpy(),
                     label=test.targets[name].numpy(),
-                    details={"target": "predicted", "seed": seed},
+                    details={"target": "predicted", "seed": seed, **how},
                 )

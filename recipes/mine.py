@@ -49,6 +49,8 @@ class Options(ComparisonOptions):
     """A folder where the pictures are kept ready, for more of them than memory holds, and for quick starts."""
     backbone: str = "auto"
     """A name of mtl.backbone; auto: mlp for a table, convnet for pictures."""
+    pieces: int = 0
+    """Of a table with the mlp: numbers are ranks, in so many pieces at whose ends the model may bend, as trees can."""
     pretrained: bool = False
     """Of a timm/... or torchvision/... backbone: begin from its published weights."""
     variants: tuple[str, ...] = ("single", "equal", "upgrad")
@@ -57,6 +59,7 @@ class Options(ComparisonOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 8, "image_size")
+        at_least(self, 0, "pieces")
 
 
 def variants(options: Options) -> tuple[str, ...]:
@@ -68,6 +71,8 @@ def variants(options: Options) -> tuple[str, ...]:
     if (options.images is None) != (options.labels is None):
         raise UsageError("labels: FILE goes with images: FOLDER, and the other way round")
     data = checked(options, partial(load, options))
+    if options.pieces and (options.table is None or options.backbone not in ("auto", "mlp")):
+        raise UsageError(f"pieces: {options.pieces} is of a table with the backbone mlp; leave it out here")
     try:
         backbone(options, data)
     except (ValueError, TypeError, RuntimeError, OSError) as error:
@@ -81,7 +86,12 @@ def load(options: Options) -> mtl.Splits:
 
     both = {name: getattr(options, name) for name in ("tasks", "auxiliary", "units", "split")}
     if options.table is not None:
-        how: dict[str, Any] = {"ignore": options.ignore, "categorical": options.categorical}
+        numbers = "ranks" if options.pieces else "standardised"
+        how: dict[str, Any] = {
+            "ignore": options.ignore,
+            "categorical": options.categorical,
+            "numbers": numbers,
+        }
         return mtl.dataset("table", file=options.table, **both, **how)
     how = {"image_size": options.image_size, "cache": options.cache}
     return mtl.dataset("images", folder=options.images, labels=options.labels, **both, **how)
@@ -95,7 +105,8 @@ def backbone(options: Options, data: mtl.Splits) -> Any:
     name = ("mlp" if table else "convnet") if options.backbone == "auto" else options.backbone
     how: dict[str, Any] = {"in_features": data.train.inputs.shape[1]} if table else {}
     if name == "mlp" and table:
-        how |= {"hidden": (128, 128), "dropout": 0.1}
+        edges = mtl.quantile_edges(data.train.inputs, pieces=options.pieces) if options.pieces else None
+        how |= {"hidden": (128, 128), "dropout": 0.1, "edges": edges}
     if name == "cnn":
         how |= {"in_channels": 3, "image_size": options.image_size}
     if options.pretrained:

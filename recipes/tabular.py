@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from recipes.comparison import TUNING as TUNING
 from recipes.comparison import ComparisonOptions, checked, compare
@@ -15,6 +15,22 @@ if TYPE_CHECKING:
     import mtl
     from recipes.runner import Job
 
+
+class Suited(NamedTuple):
+    """What the options are where they are not given; docs/recipes.md says which of them were compared, and how."""
+
+    pieces: int
+    dropout: float
+
+
+SUITED = {
+    "adult": Suited(48, 0.3),
+    "qm9": Suited(0, 0.0),
+    "sarcos": Suited(0, 0.0),
+    "school": Suited(0, 0.1),
+    "table": Suited(0, 0.1),
+    "tox21": Suited(0, 0.1),
+}
 QUESTION = "Does one network for all targets of a table beat one a target, and how far is gradient boosting?"
 BASELINE, REFERENCE = "single", "equal"
 
@@ -39,17 +55,24 @@ class Options(ComparisonOptions):
     """Of the own table: percent of train/validation/test, or the column that says which."""
     sampling: Literal["proportional", "equal", "temperature"] = "proportional"
     """How often rows of each task are drawn, where tasks have rows of their own (school)."""
-    hidden: tuple[int, ...] = (128, 128)
+    batch_size: int = 256
+    """Rows a step."""
+    hidden: tuple[int, ...] = (256, 256)
     """Widths of the shared layers."""
-    dropout: float = 0.1
-    """After each shared layer."""
+    dropout: float | None = None
+    """After each shared layer; None: what suits the data set (docs/recipes.md)."""
+    pieces: int | None = None
+    """Pieces of each column, at whose ends the model may bend, as trees can (an own table's numbers are then ranks);
+    0: columns as they are; None: what suits the data set (docs/recipes.md)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.hidden or min(self.hidden) < 1:
             raise UsageError(f"hidden must be one or more widths of at least 1, got {list(self.hidden)}")
-        at_least(self, 0, "dropout")
-        if self.dropout >= 1:
+        for name in ("dropout", "pieces"):
+            if getattr(self, name) is not None:
+                at_least(self, 0, name)
+        if self.dropout is not None and self.dropout >= 1:
             raise UsageError(f"dropout must be below 1, got {self.dropout}")
 
 
@@ -78,6 +101,7 @@ def load(options: Options) -> mtl.Splits:
         tasks=options.tasks,
         ignore=options.ignore,
         split=options.split,
+        numbers="ranks" if options.pieces else "standardised",
     )
 
 
@@ -87,6 +111,9 @@ def train(job: Job) -> None:
 
     options: Options = job.options
     data = load(options)
-    width = data.train.inputs.shape[1]
-    how = {"hidden": options.hidden, "dropout": options.dropout}
-    compare(job, data, lambda: mtl.backbone("mlp", in_features=width, **how))
+    inputs, suited = data.train.inputs, SUITED[options.data]
+    dropout = suited.dropout if options.dropout is None else options.dropout
+    pieces = suited.pieces if options.pieces is None else options.pieces
+    edges = mtl.quantile_edges(inputs, pieces=pieces) if pieces else None
+    how = {"in_features": inputs.shape[1], "hidden": options.hidden, "dropout": dropout, "edges": edges}
+    compare(job, data, lambda: mtl.backbone("mlp", **how))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mtl.data.columns import joined, one_hot, shares, splits, standardised
+from mtl.data.columns import joined, one_hot, ranked, shares, splits
 from mtl.data.files import classes, find, numbers, read_csv, texts
 from mtl.data.task_data import Splits, split_rows
 from mtl.tasks import Classification
@@ -35,7 +35,8 @@ CATEGORICAL = ("workclass", "occupation", "race", "sex", "native-country")
 def adult(*, root: str | Path, seed: int = 0) -> Splits:
     """Three tasks: ``income`` (2 classes), ``education`` (16) and ``marital-status`` (7).
 
-    Inputs are four standardised numbers and one-hot categories, "?" among them as a category of its own. Left out are
+    Inputs are four numbers by their ranks, as a capital gain is nearly always 0 and up to 99,999 else, and one-hot
+    categories, "?" among them as a category of its own. Left out are
     ``education-num`` (education itself), ``relationship`` ("husband" answers the marital status) and ``fnlwgt`` (a
     sampling weight). The test rows are those of ``adult.test``; a fifth of ``adult.data`` is for validation.
 
@@ -55,7 +56,7 @@ def adult(*, root: str | Path, seed: int = 0) -> Splits:
     table = pd.concat([learned, tested], ignore_index=True)
     rows = split_rows(len(learned), shares(len(learned), 0.8), generator(seed, "adult"))
     parts = [*rows, torch.arange(len(learned), len(table))]
-    encoded = [standardised(c, table[c].to_numpy(float), parts[0]) for c in NUMERIC]
+    encoded = [ranked(c, table[c].to_numpy(float), parts[0]) for c in NUMERIC]
     encoded += [one_hot(c, texts(table[c]), parts[0], most=50) for c in CATEGORICAL]
     inputs, features = joined(encoded)
     targets = {task: torch.tensor(table[f"task {task}"].to_numpy()) for task in TASKS}

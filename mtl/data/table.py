@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mtl.data.columns import Encoded, codes, joined, one_hot, splits, standardised
-from mtl.data.files import MISSING_TEXTS, is_missing, need_columns, numbers, read_csv, reading, texts
+from mtl.data.columns import Encoded, codes, joined, one_hot, ranked, splits, standardised
+from mtl.data.files import MISSING_TEXTS, is_missing, need_columns, read_csv, reading, texts
+from mtl.data.files import numbers as read_numbers
 from mtl.data.labels import labelled
 from mtl.data.task_data import Splits
-from mtl.names import unknown
+from mtl.names import lookup, unknown
 
 
 def table(
@@ -28,13 +29,14 @@ def table(
     categorical: Sequence[str] = (),
     split: str = "60/20/20",
     missing: Sequence[str] = MISSING_TEXTS,
+    numbers: Literal["standardised", "ranks"] = "standardised",
     max_categories: int = 32,
     categories: Literal["one_hot", "embedding"] = "one_hot",
     seed: int = 0,
 ) -> Splits:
     """A CSV, TSV or Parquet file whose columns are tasks and inputs, with missing values in both.
 
-    Inputs are all columns that are no tasks. A column of numbers is standardised by the training rows, any other
+    Inputs are all columns that are no tasks. A column of numbers is scaled by the training rows, any other
     becomes a 0/1 column for each value; a second column tells where a value is missing. Targets of regressions keep
     their unit. Rows without any label are left out.
 
@@ -47,6 +49,8 @@ def table(
         categorical: columns of numbers that stand for categories.
         split: percent of train/validation/test, drawn, or the column that holds "train", "validation" or "test".
         missing: the texts that stand for no value.
+        numbers: ``"standardised"``, or ``"ranks"``: a number's place among the different values of the training rows,
+            standardised, for long tails and outliers.
         max_categories: a 0/1 column each for so many of the commonest values, and one for all others.
         categories: ``"one_hot"``: inputs are one tensor [N, F]; ``"embedding"``: {"numbers": float [N, F],
             "categories": int [N, K]} for the backbone ``embeddings`` (0: any other value, 1: missing).
@@ -68,6 +72,7 @@ def table(
     """
     if categories not in ("one_hot", "embedding"):
         raise unknown("way to give categories", categories, ("one_hot", "embedding"))
+    scaled = lookup("way to give numbers", numbers, {"standardised": standardised, "ranks": ranked})
     file = Path(file).expanduser()
     whole = _read(file)
     need_columns(file, whole, [*tasks, *ignore, *categorical])
@@ -88,7 +93,7 @@ def table(
     coded: list[np.ndarray] = []
     for c in columns:
         if numeric[c]:
-            encoded.append(standardised(c, numbers(file, whole[c], missing), train))
+            encoded.append(scaled(c, read_numbers(file, whole[c], missing), train))
             continue
         values = texts(whole[c], missing)
         _check_categories(file, c, values, max_categories)
@@ -138,7 +143,7 @@ def _is_numeric(file: Path, column: pd.Series, missing: Sequence[str]) -> bool:
     plain = pd.to_numeric(column[~is_missing(column, missing)], errors="coerce").to_numpy(float)
     share = float(np.isfinite(plain).mean()) if len(plain) else 1.0
     if 0.9 < share < 1:
-        numbers(file, column, missing)
+        read_numbers(file, column, missing)
     return share == 1
 
 

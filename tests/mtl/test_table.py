@@ -44,6 +44,20 @@ def test_columns_become_features_by_the_training_rows(tmp_path: Path) -> None:
     assert [len(split) for split in (data.train, data.validation, data.test)] == [24, 8, 8]
 
 
+def test_numbers_may_be_ranks(tmp_path: Path) -> None:
+    powers = [f"{10**k if k != 3 else '?'},train,{k}" for k in range(9)]
+    file = write(tmp_path, ["x,part,y", *powers, "5,validation,1", "1e30,test,2"])
+    data = mtl.dataset("table", file=file, tasks={"y": "regression"}, split="part", numbers="ranks")
+    x = data.train.inputs[:, 0]
+    torch.testing.assert_close(x[[0, 1, 2, 4, 5, 6, 7, 8]].diff(), torch.full((7,), (12 / 63) ** 0.5))
+    assert float(x[3]) == 0
+    assert data.train.inputs[:, 1].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0]
+    assert float(data.test.inputs[0, 0]) == float(x[8])  # beyond all: at the end
+    assert float(x[0]) < float(data.validation.inputs[0, 0]) < float(x[1])
+    with pytest.raises(ValueError, match="no way to give numbers 'rank'; did you mean 'ranks'"):
+        mtl.dataset("table", file=file, tasks={"y": "regression"}, split="part", numbers="rank")
+
+
 def test_labels_keep_their_unit_and_may_be_missing(tmp_path: Path) -> None:
     data = mtl.dataset("table", file=write(tmp_path, ROWS), tasks=TASKS, ignore=["id"])
     churn, spend = data.tasks

@@ -75,12 +75,31 @@ def test_boosting_learns_what_there_is_to_learn(finished: Path) -> None:
     test = reports.read_run(finished / "boosting--s0").summary["test"]
     assert float(test["visits"]["r2"]) > 0.3
     assert float(test["churn"]["roc_auc"]) > 0.65  # 0.5 by chance
+    assert list(Experiment(reports.read_runs(finished)).costs("boosting", "train_s")) == [
+        0
+    ]  # its time is known
 
 
 def test_predictions_are_shown_in_the_targets_unit(finished: Path) -> None:
     found = {a.task: a for a in reports.read_run(finished / "equal--s0").attributions()}
     assert np.nanmean(found["spend"].prediction) > 5  # standardised outputs lie around 0
     assert found["spend"].maps.shape[0] == 6
+
+
+def test_pieces_of_a_long_tail(tmp_path: Path) -> None:
+    """What is bought depends on thresholds of a number over many powers of ten; maps are still the columns'."""
+    draw = np.random.default_rng(0)
+    income = draw.lognormal(10, 5, 400)
+    lines = [f"{x:.2f},{draw.normal():.3f},{int(np.log10(x)) % 2},{np.log10(x):.3f}" for x in income]
+    (tmp_path / "own.csv").write_text("\n".join(["income,age,buys,digits", *lines]))
+    (tmp_path / "mine.yaml").write_text(
+        f"table: {tmp_path}/own.csv\ntasks: {{buys: classification, digits: regression}}\nvariants: [equal]\n"
+        f"seeds: [0]\nsteps: 150\npieces: 16\nout: {tmp_path}/runs\n"
+    )
+    assert main(["mine", "--config", str(tmp_path / "mine.yaml")]) == 0
+    (run,) = reports.read_runs(tmp_path / "runs")
+    assert float(run.summary["test"]["digits"]["r2"]) > 0.9  # scaled alone, all but the largest are equal
+    assert {a.maps.shape for a in run.attributions()} == {(6, 2)}
 
 
 def test_pictures_and_their_labels(tmp_path: Path) -> None:
@@ -123,6 +142,11 @@ def test_pictures_and_their_labels(tmp_path: Path) -> None:
         ("table: {folder}/own.csv\ntasks: {a: regresion}", "'a' 'regresion'; did you mean 'regression'"),
         ("table: {folder}/own.csv\ntasks: {a: regression}\nvariants: [bosting]", "did you mean 'boosting'"),
         ("table: {folder}/own.csv\ntasks: {a: regression}\nbackbone: mpl", "no backbone 'mpl'; did you mean 'mlp'"),
+        ("table: {folder}/own.csv\ntasks: {a: regression}\npieces: -1", "pieces must be at least 0, got -1"),
+        (
+            "table: {folder}/own.csv\ntasks: {a: regression}\npieces: 8\nbackbone: identity",
+            "pieces: 8 is of a table with the backbone mlp",
+        ),
         ("images: {folder}\ntasks: {a: regression}", "labels: FILE goes with images: FOLDER"),
         (
             "images: {folder}\nlabels: {folder}/pictures.csv\ntasks: {a: regression}",
@@ -155,6 +179,9 @@ def test_tabular_takes_a_published_table_or_ones_own(tmp_path: Path) -> None:
     assert main(["tabular", *published, *small, "--out", str(tmp_path / "runs")]) == 0
     (run,) = reports.read_runs(tmp_path / "runs")
     assert len(run.summary["test"]) == 7
+    (tmp_path / "own.csv").write_text("x,y\n" + "".join(f"{k},{k % 7}\n" for k in range(40)))
+    own = ["--file", str(tmp_path / "own.csv"), "--tasks", "y", "regression", "--pieces", "4"]
+    assert main(["tabular", *own, *small, "--out", str(tmp_path / "own")]) == 0
 
 
 @pytest.mark.parametrize(
@@ -164,6 +191,7 @@ def test_tabular_takes_a_published_table_or_ones_own(tmp_path: Path) -> None:
         (["--data", "sarcos", "--root", "/nowhere"], "data set 'sarcos': /nowhere is no folder"),
         (["--data", "sarcos", "--file", "x.csv"], "--file and --tasks are of --data table"),
         (["--dropout", "1"], "dropout must be below 1, got 1.0"),
+        (["--pieces", "-1"], "pieces must be at least 0, got -1"),
     ],
 )
 def test_mistakes_with_tabular(
