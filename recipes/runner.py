@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -156,7 +156,11 @@ def check(options: RunOptions) -> None:
 
 @contextmanager
 def run_directory(
-    job: Job, data: Any, selection: str, extra_metrics: Sequence[tuple[str, str, bool]] = ()
+    job: Job,
+    data: Any,
+    selection: str,
+    extra_metrics: Sequence[tuple[str, str, bool]] = (),
+    places: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[Any]:
     """The run directory of one job, opened with everything that is known before training.
 
@@ -165,6 +169,7 @@ def run_directory(
         data: `mtl.data.Splits`.
         selection: the rule by which the checkpoint is chosen, in words.
         extra_metrics: (name, unit, higher is better) of what the recipe logs beyond the tasks' own metrics.
+        places: {task: ``scale``, ``unit`` and ``value``} where the tasks are points of one scale.
     """
     if not is_first():
         yield Silent()
@@ -184,7 +189,7 @@ def run_directory(
         },
         variant=job.label or job.variant,
         seed=job.seed,
-        tasks=[describe(task, extra_metrics) for task in data.tasks],
+        tasks=[describe(task, extra_metrics) | {"at": (places or {}).get(task.name)} for task in data.tasks],
         config={**config, "seeds": [job.seed], "variants": [job.variant]},
         command=list(job.command),
         data={data.name: f"sha256:{data.fingerprint()}"},
