@@ -39,9 +39,9 @@ class Options(RunOptions):
     """Peak learning rate of one-cycle AdamW."""
     train: int = 6_000
     """Training pairs."""
-    dropout: float = 0.3
+    dropout: float = 0.5
     """Share of the training examples from which a fused model is not given one input or the other."""
-    explained: int = 200
+    explained: int = 100
     """Test pairs whose relevance is split by input."""
 
     def __post_init__(self) -> None:

@@ -189,7 +189,7 @@ def run_directory(
         },
         variant=job.label or job.variant,
         seed=job.seed,
-        tasks=[describe(task, extra_metrics) | {"at": (places or {}).get(task.name)} for task in data.tasks],
+        tasks=[describe(task, extra_metrics, (places or {}).get(task.name)) for task in data.tasks],
         config={**config, "seeds": [job.seed], "variants": [job.variant]},
         command=list(job.command),
         data={data.name: f"sha256:{data.fingerprint()}"},
@@ -241,8 +241,10 @@ class StatedData:
     fingerprint: Callable[[], str]
 
 
-def describe(task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = ()) -> dict[str, Any]:
-    """A task as the report needs it: name, kind, classes, and metrics with unit and direction."""
+def describe(
+    task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = (), at: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A task as the report needs it: name, kind, classes, metrics with unit and direction, its place on a scale."""
     extra = bool(getattr(task, "auxiliary", False))  # trained, and no part of Δm
     metrics = [(m.name, m.unit, m.higher_is_better, extra) for m in task.metrics]
     shown_only = [("loss", task.loss_unit, False), *extra_metrics]  # no part of the relative improvement
@@ -254,4 +256,5 @@ def describe(task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = ()) -> 
             {"name": name, "unit": unit, "higher_is_better": better, "diagnostic": diagnostic}
             for name, unit, better, diagnostic in [*metrics, *((*m, True) for m in shown_only)]
         ],
+        **({"at": dict(at)} if at else {}),
     }
