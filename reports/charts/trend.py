@@ -27,6 +27,7 @@ def trend(data: Mapping[str, Any], say: Say) -> tuple[Figure, str]:
     factor = 100 if unit == "fraction" else 1
     by_ratio = x[0] > 0 and x[-1] >= 10 * x[0]
     drawn = [name for name in data["order"] if data["points"].get(name)]
+    labels = [f"{100 * value:g}%" if data["x_unit"] == "fraction" else figure(value) for value in x]
     told = []
     with rc_context(STYLE):
         chart, axes = panel(height=3.0)
@@ -37,7 +38,7 @@ def trend(data: Mapping[str, Any], say: Say) -> tuple[Figure, str]:
             for value, mean, low, high in data["points"][name]:
                 at = value * (x[-1] / x[0]) ** away if by_ratio else value + away * (x[-1] - x[0])
                 between = "" if low is None else f" [{factor * low:.3g}, {factor * high:.3g}]"
-                words.append(f"{figure(value, data['x_unit'])}: {factor * mean:.3g}{between}")
+                words.append(f"{labels[x.index(value)]}: {factor * mean:.3g}{between}")
                 marks = axes.plot(at, factor * mean, "o", color=colour, markersize=4)
                 if low is not None:
                     marks += axes.plot([at, at], [factor * low, factor * high], color=colour, linewidth=1)
@@ -50,11 +51,8 @@ def trend(data: Mapping[str, Any], say: Say) -> tuple[Figure, str]:
             told.append(f"{name} {say('words.comma').join(words)}")
         if by_ratio:
             axes.set_xscale("log")
-        axes.set_xticks(x, [figure(value, data["x_unit"]) for value in x])
+        axes.set_xticks(x, labels)
         axes.xaxis.set_minor_locator(NullLocator())
-        named = "%" if unit == "fraction" else short(unit)
-        axes.set(
-            xlabel=short(data["scale"]),
-            ylabel=f"{short(data['metric'])} [{named}]" if named else data["metric"],
-        )
+        judged = short(data["metric"]) + {"fraction": " [%]", "": ""}.get(unit, f" [{short(unit)}]")
+        axes.set(xlabel=short(data["scale"]), ylabel=judged)
         return chart, say("charts.trend", told=say("words.semicolon").join(told))

@@ -41,11 +41,9 @@ def test_the_curve_goes_through_the_means_in_the_order_of_the_scale(tmp_path: Pa
     # one seed: no interval
     assert chart.data["points"]["b"] == [[x, y, None, None] for x, y in ((0.01, 0.2), (0.1, 0.4), (1.0, 0.6))]
     root = ElementTree.fromstring(drawn(chart, Say(), "c", ["a", "b"]))
-    assert "a 1.0%: 40 [-87.1, 167], 10.0%: 70 [70, 70], 100.0%: 85 [21.5, 149]; b 1.0%: 20" in str(
-        root[1].text
-    )
+    assert "a 1%: 40 [-87.1, 167], 10%: 70 [70, 70], 100%: 85 [21.5, 149]; b 1%: 20" in str(root[1].text)
     words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert [word for word in words if word in ("1.0%", "10.0%", "100.0%")] == ["1.0%", "10.0%", "100.0%"]
+    assert [word for word in words if word in ("1%", "10%", "100%")] == ["1%", "10%", "100%"]
     assert {"share of labels", "accuracy [%]"} <= set(words)
 
 
