@@ -18,7 +18,9 @@ class Fusion(nn.Module):
     | ``"product"`` | relu(W [z_1, ..., z_K, z_1 * ... * z_K]): one input may decide what another means |
     | ``"late"`` | the mean of the z: with linear heads, the mean of the inputs' own logits |
     | ``"gated"`` | sum of g_k * z_k with gates g_k = sigmoid(V_k [z_1, ..., z_K]) |
-    | ``"attention"`` | a learned query attends to the z, each with a learned mark of its input |
+    | ``"attention"`` | sum of a_k * z_k, in each quarter of the features with a = softmax over k of q_k . z_k + b_k |
+
+    A missing input is 0 in the sums and 1 in the product, and gets no attention: it changes nothing.
 
     With ``dropout`` the model can do without some of its inputs: in training each is left out of an example with that
     probability, never all of them; afterwards a call may leave any out. Without it a call needs all of them, as a model
@@ -34,8 +36,9 @@ class Fusion(nn.Module):
         ValueError: no branch, an unknown ``how``; at a call, an input that has no branch or is missing.
 
     Source: product: Kim et al. 2017, "Hadamard product for low-rank bilinear pooling", equation 7, without attention;
-    gated: Arevalo et al. 2017, "Gated multimodal units for information fusion", section 3.1; attention: the pooling by
-    a query of Ilse et al. 2018, with Vaswani et al. 2017, equation 1; dropout: ModDrop, Neverova et al. 2016.
+    gated: Arevalo et al. 2017, "Gated multimodal units for information fusion", section 3.1; attention: the pooling of
+    Ilse et al. 2018, equations 7 and 8 (z is their tanh(V h)), by several heads and with a query an input; dropout:
+    ModDrop, Neverova et al. 2016.
 
     >>> import mtl
     >>> branches = {"image": mtl.backbone("identity", in_features=9), "words": mtl.backbone("mlp", in_features=5)}
@@ -97,18 +100,18 @@ class Fusion(nn.Module):
 
 
 class Product(nn.Module):
-    """relu(W [z_1, ..., z_K, product]); a missing z counts as a learned vector of its input."""
+    """relu(W [z_1, ..., z_K, product]); a missing z is 0 in the sum and 1 in the product."""
 
     def __init__(self, inputs: int, features: int) -> None:
         super().__init__()
         parts = inputs + (inputs > 1)
         self.linear = nn.Linear(parts * features, features)
-        self.absent = nn.Parameter(torch.zeros(inputs, features))
 
     def forward(self, parts: Tensor, there: Tensor) -> Tensor:
         """z [B, K, F], zero where not there [B, K] -> [B, F]."""
-        parts = torch.where(there[:, :, None], parts, self.absent)
-        joined = [parts.flatten(1)] + ([parts.prod(dim=1)] if parts.shape[1] > 1 else [])
+        joined = [parts.flatten(1)]
+        if parts.shape[1] > 1:
+            joined.append(parts.where(there[:, :, None], 1.0).prod(dim=1))
         return torch.relu(self.linear(torch.cat(joined, dim=1)))
 
 
@@ -137,20 +140,23 @@ class Gated(nn.Module):
 
 
 class Attention(nn.Module):
-    """A learned query attends to the z; a missing one gets no weight."""
+    """In each of up to 4 parts of the features, the mean of the z that are there by weights that a query gives them.
+
+    The z themselves are averaged: a value and an output projection behind the one that made them would say nothing
+    new, and what an input gives alone is then what it adds beside others.
+    """
 
     def __init__(self, inputs: int, features: int) -> None:
         super().__init__()
-        self.marks = nn.Parameter(torch.randn(inputs, features) * features**-0.5)
-        self.query = nn.Parameter(torch.randn(1, 1, features) * features**-0.5)
         heads = next(h for h in (4, 2, 1) if features % h == 0)
-        self.attention = nn.MultiheadAttention(features, heads, batch_first=True)
+        self.queries = nn.ModuleList(nn.Linear(features, heads) for _ in range(inputs))
 
     def forward(self, parts: Tensor, there: Tensor) -> Tensor:
         """z [B, K, F], zero where not there [B, K] -> [B, F]."""
-        tokens, query = parts + self.marks, self.query.expand(len(parts), -1, -1)
-        found, _ = self.attention(query, tokens, tokens, key_padding_mask=~there, need_weights=False)
-        return found[:, 0]
+        asked = [query(z) for query, z in zip(self.queries, parts.unbind(dim=1), strict=True)]
+        scores = torch.stack(asked, dim=1).masked_fill(~there[:, :, None], float("-inf"))  # [B, K, H]
+        weights = scores.softmax(dim=1).repeat_interleave(parts.shape[2] // scores.shape[2], dim=2)
+        return (weights * parts).sum(dim=1)
 
 
 FUSIONS: dict[str, type[nn.Module]] = {

@@ -68,8 +68,10 @@ def train(job: Job) -> None:
     data = mtl.dataset("multimnist", train=options.train)
     scored: Any = next(task for task in data.tasks if task.name == SCORED)
     told = tuple(replace(scored, name=name_of(share)) for share in options.shares)
-    results = []
-    with run_directory(job, replace(data, tasks=told), "best validation accuracy of the scored task") as run:
+    scale = {"scale": "share of labels", "unit": "fraction"}
+    places = {name_of(share): {**scale, "value": share} for share in options.shares}
+    rule, results = "best validation accuracy of the scored task", []
+    with run_directory(job, replace(data, tasks=told), rule, places=places) as run:
         for share, column in zip(options.shares, told, strict=True):
             tasks, learned = labelled(data, column, share, job)
             names = {column.name: SCORED}

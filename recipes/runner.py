@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -156,7 +156,11 @@ def check(options: RunOptions) -> None:
 
 @contextmanager
 def run_directory(
-    job: Job, data: Any, selection: str, extra_metrics: Sequence[tuple[str, str, bool]] = ()
+    job: Job,
+    data: Any,
+    selection: str,
+    extra_metrics: Sequence[tuple[str, str, bool]] = (),
+    places: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[Any]:
     """The run directory of one job, opened with everything that is known before training.
 
@@ -165,6 +169,7 @@ def run_directory(
         data: `mtl.data.Splits`.
         selection: the rule by which the checkpoint is chosen, in words.
         extra_metrics: (name, unit, higher is better) of what the recipe logs beyond the tasks' own metrics.
+        places: {task: ``scale``, ``unit`` and ``value``} where the tasks are points of one scale.
     """
     if not is_first():
         yield Silent()
@@ -184,7 +189,7 @@ def run_directory(
         },
         variant=job.label or job.variant,
         seed=job.seed,
-        tasks=[describe(task, extra_metrics) for task in data.tasks],
+        tasks=[describe(task, extra_metrics, (places or {}).get(task.name)) for task in data.tasks],
         config={**config, "seeds": [job.seed], "variants": [job.variant]},
         command=list(job.command),
         data={data.name: f"sha256:{data.fingerprint()}"},
@@ -236,8 +241,10 @@ class StatedData:
     fingerprint: Callable[[], str]
 
 
-def describe(task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = ()) -> dict[str, Any]:
-    """A task as the report needs it: name, kind, classes, and metrics with unit and direction."""
+def describe(
+    task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = (), at: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A task as the report needs it: name, kind, classes, metrics with unit and direction, its place on a scale."""
     extra = bool(getattr(task, "auxiliary", False))  # trained, and no part of Δm
     metrics = [(m.name, m.unit, m.higher_is_better, extra) for m in task.metrics]
     shown_only = [("loss", task.loss_unit, False), *extra_metrics]  # no part of the relative improvement
@@ -249,4 +256,5 @@ def describe(task: Any, extra_metrics: Sequence[tuple[str, str, bool]] = ()) -> 
             {"name": name, "unit": unit, "higher_is_better": better, "diagnostic": diagnostic}
             for name, unit, better, diagnostic in [*metrics, *((*m, True) for m in shown_only)]
         ],
+        **({"at": dict(at)} if at else {}),
     }

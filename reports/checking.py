@@ -160,7 +160,15 @@ def _task(task: dict[str, Any]) -> dict[str, Any]:
         for m in task["metrics"]
     ]
     named = [str(name) for name in classes] if isinstance(classes, list) else []
-    return task | {"classes": named, "metrics": metrics}
+    return task | {"classes": named, "metrics": metrics, "at": _at(task.get("at"))}
+
+
+def _at(found: Any) -> dict[str, Any] | None:
+    """Where a task lies on a scale, if it says so: ``scale`` and ``unit``, texts, and ``value``, a finite number."""
+    value = found.get("value") if isinstance(found, dict) else None
+    if not isinstance(value, int | float) or not -1e300 < value < 1e300:  # also without NaN
+        return None
+    return {"scale": str(found.get("scale", "")), "unit": str(found.get("unit", "")), "value": float(value)}
 
 
 def _is_task(task: Any, remarks: Remarks) -> bool:

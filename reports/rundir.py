@@ -50,7 +50,8 @@ class RunWriter:
             measured against and that is the plain sum; either may be None.
         variant, seed: which run of the experiment.
         tasks: for each ``name``, ``kind``, ``classes`` and ``metrics`` (``name``, ``unit``, ``higher_is_better``), the
-            main one first; with ``diagnostic: True`` a metric is shown and takes no part in Δm.
+            main one first; with ``diagnostic: True`` a metric is shown and takes no part in Δm. Where the tasks are
+            points of one scale (a share of labels, a size), ``at`` says where: ``scale``, ``unit``, ``value``.
         config: the resolved options, as plain values.
         command: what was typed.
         data: {data set: fingerprint}.

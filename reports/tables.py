@@ -166,6 +166,25 @@ class Experiment:
         """The main metric of each task; auxiliary tasks, all of whose metrics are diagnostic, have none."""
         return [info for info in self.metrics if info.main and not info.diagnostic]
 
+    @cached_property
+    def scale(self) -> tuple[str, str, dict[str, float]]:
+        """Name, unit and {task: place} of the scale that all tasks with a score lie on, each elsewhere, judged alike.
+
+        No places where there is no such scale, or fewer than two tasks.
+        """
+        told: dict[str, Any] = {}
+        for run in self.done:
+            for task in run.info["tasks"]:
+                told.setdefault(task["name"], task["at"])
+        found = {info.task: told[info.task] for info in self.main if told[info.task]}
+        values = {task: float(at["value"]) for task, at in found.items()}
+        kinds = {(at["scale"], at["unit"]) for at in found.values()}
+        judged = {(info.name, info.unit) for info in self.main}
+        everywhere = 1 < len(set(values.values())) == len(self.main)
+        if not everywhere or len(kinds) != 1 or len(judged) != 1:
+            return "", "", {}
+        return (*kinds.pop(), dict(sorted(values.items(), key=lambda item: item[1])))
+
     @property
     def bases(self) -> list[str]:
         """What variants are compared with: the baseline, and the reference where it is another."""

@@ -14,6 +14,7 @@ from reports.charts.heat import heat
 from reports.charts.pareto import pareto
 from reports.charts.scatter import scatter
 from reports.charts.svg import svg
+from reports.charts.trend import trend
 from reports.charts.ways import ways
 from reports.document import Chart
 from reports.wording import Say
@@ -26,6 +27,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], Say], tuple[Figure, str]]] = {
     "heat": heat,
     "pareto": pareto,
     "scatter": scatter,
+    "trend": trend,
     "ways": ways,
 }
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from reports.cells import estimate_cell, number_cell, p_cell
 from reports.document import Cell, Chart, Section, Table, cells, plain
+from reports.statistics import mean_interval
 from reports.tables import Comparison, Experiment, MetricInfo
 from reports.wording import Say
 
@@ -16,7 +19,9 @@ def scores(experiment: Experiment, say: Say) -> Section:
     tables = [_score_table(experiment, say)]
     tables += [_delta_table(experiment, say, base, found) for base, found in compared.items() if found]
     tables += _rank_table(experiment, say)
-    charts = [_forest(say, experiment, base, found) for base, found in compared.items() if _drawn(found)]
+    charts = _trend(experiment, say)
+    curves = bool(charts)
+    charts += [_forest(say, experiment, base, found) for base, found in compared.items() if _drawn(found)]
     notes = []
     for base, found in compared.items():
         if undefined := list(dict.fromkeys(name for one in found for name in one.undefined)):
@@ -27,7 +32,24 @@ def scores(experiment: Experiment, say: Say) -> Section:
             data = plain({"values": points, "unit": info.unit})
             charts.append(Chart(f"scores-{info.task}-{info.name}", f"{info.task}: {info.name}", "dots", data))
     more = [_every_metric(experiment, say)]
-    return Section("scores", say("scores.heading"), tables=tables, more=more, charts=charts, notes=notes)
+    return Section(
+        "scores", say("scores.heading"), tables=tables, more=more, charts=charts, notes=notes, legend=curves
+    )
+
+
+def _trend(experiment: Experiment, say: Say) -> list[Chart]:
+    """The main metric over the scale that the tasks are points of, where they are."""
+    scale, x_unit, places = experiment.scale
+    if not places:
+        return []
+    info, points = experiment.main[0], {}
+    for variant in experiment.variants:
+        scores = {task: list(experiment.values(variant, task, info.name).values()) for task in places}
+        found = [(places[task], mean_interval(values)) for task, values in scores.items() if values]
+        points[variant] = [(x, one.mean, one.low, one.high) for x, one in found if isfinite(one.mean)]
+    named = {"scale": scale, "x_unit": x_unit, "metric": info.name, "unit": info.unit}
+    data = {"x": list(places.values()), "points": points, "order": experiment.variants, **named}
+    return [Chart("trend", say("scores.trend", metric=info.name, scale=scale), "trend", plain(data))]
 
 
 def bold_base(experiment: Experiment) -> str | None:

@@ -48,8 +48,10 @@ def test_shares_are_the_columns_of_the_report(tmp_path: Path) -> None:
         assert run.status == "done"
         assert set(run.metrics["task"]) == {"50% of labels", "100% of labels"}
         assert set(run.summary["test"]) == {"50% of labels", "100% of labels"}
+        assert [task["at"]["value"] for task in run.info["tasks"]] == [0.5, 1.0]
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "50% of labels: accuracy" in page
+    assert "accuracy over the share of labels" in page  # the curve
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
