@@ -30,11 +30,18 @@ def cosine_curves(runs: Sequence[Run]) -> pd.DataFrame:
     """variant, seed, a, b, step, value: the cosine of every two tasks' gradients at every logged step that has one."""
     frames = []
     for run in runs:
-        d = run.dynamics
-        for i, j, a, b in task_pairs(run):
-            values = d["cosines"][:, i, j]
-            frame = pd.DataFrame({"step": d["step"], "value": np.where(np.isfinite(values), values, np.nan)})
-            frames.append(frame.assign(variant=run.variant, seed=run.seed, a=a, b=b).dropna())
+        if not (pairs := task_pairs(run)):
+            continue
+        i, j, a, b = zip(*pairs, strict=True)
+        steps, values = run.dynamics["step"], run.dynamics["cosines"][:, i, j].T  # [pairs, n]
+        told = {
+            "a": np.repeat(a, len(steps)),
+            "b": np.repeat(b, len(steps)),
+            "step": np.tile(steps, len(pairs)),
+            "value": values.reshape(-1),
+        }
+        frame = pd.DataFrame(told)[np.isfinite(told["value"])]
+        frames.append(frame.assign(variant=run.variant, seed=run.seed))
     columns = ["variant", "seed", "a", "b", "step", "value"]
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
@@ -70,10 +77,11 @@ def thinned(curves: pd.DataFrame) -> pd.DataFrame:
     """
     runs = [run for _, run in curves.groupby(["variant", "seed"], sort=False)]
     most = max(20, min(MOST_STEPS, MOST_POINTS // max(1, len(runs))))
-    return pd.concat([run.iloc[_spaced(len(run), most)] for run in runs])
+    return pd.concat([run.iloc[spaced(len(run), most)] for run in runs])
 
 
-def _spaced(count: int, most: int) -> np.ndarray:
+def spaced(count: int, most: int) -> np.ndarray:
+    """At most ``most`` of the places 0..count-1, evenly spaced, with both ends."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 

@@ -17,8 +17,11 @@ from mtl.tasks import Task
 Encoded = dict[str, np.ndarray]  # {feature name: [N]}
 
 
-def standardised(name: str, values: np.ndarray, train: Tensor) -> Encoded:
+def standardised(name: str, values: np.ndarray, train: Tensor, *, least: float = 0.0) -> Encoded:
     """A numeric column [N] with the training rows' mean 0 and deviation 1; NaN becomes 0, and a second column says so.
+
+    A deviation below ``least`` counts as that: where the unit says what is next to nothing, a column that the training
+    rows hardly have is not blown up in others.
 
     >>> found = standardised("age", np.array([1.0, 3.0, np.nan, 9.0]), torch.tensor([0, 1, 2]))
     >>> {name: column.tolist() for name, column in found.items()}
@@ -27,7 +30,7 @@ def standardised(name: str, values: np.ndarray, train: Tensor) -> Encoded:
     gaps, seen = np.isnan(values), values[train.numpy()]
     seen = seen[~np.isnan(seen)]
     mean, deviation = (float(seen.mean()), float(seen.std())) if len(seen) else (0.0, 0.0)
-    scaled = np.where(gaps, 0.0, (values - mean) / (deviation or 1.0))  # a constant column becomes 0
+    scaled = np.where(gaps, 0.0, (values - mean) / (max(deviation, least) or 1.0))  # a constant column becomes 0
     return {
         name: scaled,
         **({f"{name}: missing": gaps.astype(np.float64)} if gaps[train.numpy()].any() else {}),

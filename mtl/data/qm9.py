@@ -38,6 +38,7 @@ TARGETS = {
 }
 ATOMS = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F"}
 DISTANCES = np.linspace(0.8, 8.0, 19)  # Angstrom; the middles of the bins
+LEAST = 0.05  # deviation of a count of pairs; tails of the smoothing alone are of 1e-6 and less
 FILES = {"smiles": "qm9_scalars.csv", "geometry": "qm9_xyz_10k.npz"}
 WHERE = (
     "the package qm9pack: its tables joined, or 10,000 molecules with Z, R, y, y_names; docs/data.md says how"
@@ -87,7 +88,7 @@ def qm9(
         inputs, names = pieces(texts, parts[0], most=features)
     else:
         columns = pair_counts(atoms, places)
-        inputs, names = joined([standardised(name, column, parts[0]) for name, column in columns.items()])
+        inputs, names = joined([standardised(n, c, parts[0], least=LEAST) for n, c in columns.items()])
     targets, tasks = {}, []
     for (task, unit), column in zip(TARGETS.values(), values.T, strict=True):
         targets[task] = torch.from_numpy(column).float()

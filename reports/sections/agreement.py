@@ -11,12 +11,14 @@ from reports.agreeing import MEASURES, Agreement, agreement_of
 from reports.cells import estimate_cell, number_cell
 from reports.document import Cell, Chart, Finding, Section, Table, cells, plain
 from reports.likeness import chance_overlap, over_pairs
-from reports.measured import cosine_curves, within
+from reports.measured import cosine_curves, spaced, within
 from reports.statistics import Estimate, correlation, mean_interval
 from reports.tables import Experiment, select
 from reports.wording import Say
 
 MAX_PAIRS = 10  # pairs of variants told one by one; of more, those with the reference
+MAX_ROWS = 30  # pairs of tasks told of each variant and method: those with the most alike maps
+MAX_POINTS = 500  # drawn
 FEWEST = 4  # points, below which a correlation has no interval
 
 
@@ -32,7 +34,10 @@ def agreement(experiment: Experiment, say: Say) -> Section:
         tables.append(_between_tasks(found.tasks, ["variant", "method"], "tasks", say))
         findings.append(_tasks_finding(found.tasks, experiment, say))
         if found.tasks.groupby(["a", "b"]).ngroups > 1:
-            more.append(_between_tasks(found.tasks, ["variant", "method", "a", "b"], "pairs", say))
+            few, pairs = _most_alike(found.tasks)
+            more.append(_between_tasks(few, ["variant", "method", "a", "b"], "pairs", say))
+            if pairs > MAX_ROWS:
+                notes.append(say("agreement.told", told=MAX_ROWS, pairs=pairs))
     if len(found.seeds):
         tables.append(_between_seeds(found.seeds, say))
     if len(found.variants):
@@ -94,6 +99,15 @@ def _between_tasks(frame: pd.DataFrame, by: list[str], key: str, say: Say) -> Ta
         rows.append([*map(str, names), *_row(say, estimates, gap)])
     columns = say(f"agreement.{key}_columns").split("|")
     return Table(f"agreement-{key}", say(f"agreement.{key}"), columns, cells(rows), labels=len(by))
+
+
+def _most_alike(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The rows of at most `MAX_ROWS` pairs of tasks for each variant and method, and how many pairs there are."""
+    by = ["variant", "method", "a", "b"]
+    means = frame.groupby(by, sort=False)["rank"].mean()
+    few = means.groupby(["variant", "method"], sort=False, group_keys=False).nlargest(MAX_ROWS)
+    kept = pd.MultiIndex.from_frame(frame[by]).isin(few.index)
+    return frame[kept], frame.groupby(["a", "b"]).ngroups
 
 
 def _pair_means(part: pd.DataFrame) -> dict[str, Estimate]:
@@ -172,10 +186,9 @@ def _with_conflict(frame: pd.DataFrame, experiment: Experiment, say: Say) -> tup
     points = both if by_run else means
     if len(points) < 2:
         return None
-    labels = [
-        say("agreement.point", variant=v, a=a, b=b) for v, a, b in _columns(points, "variant", "a", "b")
-    ]
-    data = {"x": list(points["x"]), "y": list(points["y"]), "variant": list(points["variant"]), "label": labels,
+    drawn = points.iloc[spaced(len(points), MAX_POINTS)]
+    labels = [say("agreement.point", variant=v, a=a, b=b) for v, a, b in _columns(drawn, "variant", "a", "b")]
+    data = {"x": list(drawn["x"]), "y": list(drawn["y"]), "variant": list(drawn["variant"]), "label": labels,
             "order": experiment.variants, "x_name": say("agreement.x"), "y_name": say("agreement.y")}  # fmt: skip
     chart = Chart("agreement-and-conflict", say("agreement.relation"), "scatter", plain(data))
     found = correlation(list(points["x"]), list(points["y"]))

@@ -13,6 +13,7 @@ from reports.tables import Experiment, select
 from reports.wording import Say
 
 MAX_PAIRS = 6  # pairs of tasks drawn one by one; beyond, their mean
+MAX_ROWS = 30  # pairs told of each variant: those most in conflict
 BINS = 24  # columns of the heat over time
 
 
@@ -27,6 +28,9 @@ def conflict(experiment: Experiment, say: Say) -> Section:
     charts = [*_curves(frame, experiment, say), *_group_heats(experiment, say)]
     first = select(frame, pair=frame["pair"].iloc[0])
     notes = [say("conflict.thinned")] if len(thinned(first)) < len(first) else []
+    pairs = int(summary.groupby("variant")["pair"].nunique().max())
+    if pairs > MAX_ROWS:
+        notes.append(say("conflict.told", told=MAX_ROWS, pairs=pairs))
     steps = int(frame.groupby(["variant", "seed", "pair"])["step"].size().max())
     return Section(
         "conflict",
@@ -51,10 +55,13 @@ def _share(part: pd.DataFrame) -> Estimate:
 
 
 def _table(summary: pd.DataFrame, say: Say) -> Table:
+    means = summary.groupby(["variant", "pair"], sort=False)["mean"].mean()
+    told = {pair for _, own in means.groupby("variant") for pair in own.nsmallest(MAX_ROWS).index}
     rows: list[list[str | Cell]] = [
         [str(variant), str(pair), estimate_cell(say, within(mean_interval(list(part["mean"])), -1.0, 1.0), "cosine"),
          estimate_cell(say, _share(part), "fraction")]
         for (variant, pair), part in summary.groupby(["variant", "pair"], sort=False)
+        if (variant, pair) in told
     ]  # fmt: skip
     return Table(
         "cosines", say("conflict.caption"), say("conflict.columns").split("|"), cells(rows), labels=2

@@ -12,6 +12,7 @@ from reports.tables import Experiment, MetricInfo
 from reports.wording import Say
 
 MOST_STEPS = 200  # of a drawn curve
+MAX_TASKS = 24  # drawn
 
 
 def learning(experiment: Experiment, say: Say) -> Section:
@@ -19,7 +20,8 @@ def learning(experiment: Experiment, say: Say) -> Section:
     frames = [run.metrics.assign(variant=run.variant, seed=run.seed) for run in experiment.done]
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     charts, thinned = [], False
-    for info in experiment.metrics if len(frame) else []:
+    tasks = experiment.tasks[:MAX_TASKS]
+    for info in [one for one in experiment.metrics if one.task in tasks] if len(frame) else []:
         part = frame[(frame["task"] == info.task) & (frame["metric"] == info.name)]
         for split in ("validation", "train"):
             chosen = part[part["split"] == split]
@@ -30,13 +32,16 @@ def learning(experiment: Experiment, say: Say) -> Section:
     intro = say("learning.intro")
     if experiment.baseline is not None:
         intro += say("learning.baseline", baseline=experiment.baseline)
+    notes = [say("learning.thinned", most=MOST_STEPS)] if thinned else []
+    if charts and len(tasks) < len(experiment.tasks):
+        notes.append(say("learning.drawn", drawn=len(tasks), tasks=len(experiment.tasks)))
     return Section(
         "learning",
         say("learning.heading"),
         intro,
         charts=charts,
         more=_selected(experiment, say),
-        notes=[say("learning.thinned", most=MOST_STEPS)] if thinned else [],
+        notes=notes,
         missing="" if charts else say("learning.missing"),
         legend=True,
     )

@@ -10,6 +10,8 @@ from reports.statistics import mean_interval
 from reports.tables import Comparison, Experiment, MetricInfo
 from reports.wording import Say
 
+MAX_TASKS = 24  # whose seeds are drawn as points
+
 
 def scores(experiment: Experiment, say: Say) -> Section:
     """Test scores: the main metric of each task, Δm, all metrics, and every seed as a point."""
@@ -26,7 +28,9 @@ def scores(experiment: Experiment, say: Say) -> Section:
     for base, found in compared.items():
         if undefined := list(dict.fromkeys(name for one in found for name in one.undefined)):
             notes.append(say("scores.undefined", base=base, metrics=say.joined(undefined)))
-    for info in experiment.main:
+    if len(experiment.main) > MAX_TASKS:
+        notes.append(say("scores.drawn", drawn=MAX_TASKS, tasks=len(experiment.main)))
+    for info in experiment.main[:MAX_TASKS]:
         points = {v: list(experiment.values(v, info.task, info.name).values()) for v in experiment.variants}
         if any(points.values()):  # a task without a label in the test split has no score
             data = plain({"values": points, "unit": info.unit})

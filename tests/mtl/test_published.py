@@ -147,6 +147,22 @@ def test_qm9_from_either_file(tmp_path: Path, source: str) -> None:
     assert len(few.train) == 16
 
 
+def test_a_pair_that_training_molecules_hardly_have_is_not_blown_up(tmp_path: Path) -> None:
+    qm9_files(tmp_path)
+    with np.load(tmp_path / "qm9_xyz_10k.npz") as packed:
+        arrays = dict(packed)
+    places = np.zeros_like(arrays["R"])
+    places[:, 1, 0], places[:, 2, 0] = 1.0, 2.0  # at 8.0 Angstrom only the smoothing's tail
+    learned = mtl.dataset("qm9", root=tmp_path).test.targets["RotA"]
+    tested = np.isin(arrays["y"][:, 0].astype(np.float32), learned.numpy())
+    places[tested, 2, 0] = 8.0
+    np.savez(tmp_path / "qm9_xyz_10k.npz", **{**arrays, "R": places})
+    data = mtl.dataset("qm9", root=tmp_path)
+    far = data.feature_names.index("H-O 8.0")
+    assert data.train.inputs[:, far].abs().max() < 1e-3
+    assert data.test.inputs[:, far].max() == pytest.approx(1 / 0.05, rel=0.01)
+
+
 def test_pair_counts_do_not_depend_on_order_or_place() -> None:
     draw = np.random.default_rng(0)
     atoms, places = np.array([[6, 1, 8, 0]]), draw.normal(size=(1, 4, 3))
