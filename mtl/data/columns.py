@@ -30,7 +30,9 @@ def standardised(name: str, values: np.ndarray, train: Tensor, *, least: float =
     gaps, seen = np.isnan(values), values[train.numpy()]
     seen = seen[~np.isnan(seen)]
     mean, deviation = (float(seen.mean()), float(seen.std())) if len(seen) else (0.0, 0.0)
-    scaled = np.where(gaps, 0.0, (values - mean) / (max(deviation, least) or 1.0))  # a constant column becomes 0
+    scaled = np.where(
+        gaps, 0.0, (values - mean) / (max(deviation, least) or 1.0)
+    )  # a constant column becomes 0
     return {
         name: scaled,
         **({f"{name}: missing": gaps.astype(np.float64)} if gaps[train.numpy()].any() else {}),

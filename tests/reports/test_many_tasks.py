@@ -23,7 +23,7 @@ MANY = [f"task {number:02d}" for number in range(40)]
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """Forty tasks; the cosine of two of them is 1 less their numbers' distance over 20, the maps of 8 and 9 are alike."""
+    """Forty tasks; the cosine of two is 1 less their numbers' distance over 20, the maps of 8 and 9 are alike."""
     root, numbers = tmp_path_factory.mktemp("many"), np.arange(len(MANY))
     cosines = np.tile(1 - np.abs(numbers[:, None] - numbers) / 20, (4, 1, 1))
     drawn = np.random.default_rng(1).random((len(MANY), 2, 6, 6))
@@ -39,8 +39,11 @@ def table(section: Section, key: str) -> list[list[str]]:
 def test_the_pairs_most_in_conflict_are_told(many: Experiment) -> None:
     section = conflict(many, Say())
     told = [row[1] for row in table(section, "cosines")]
-    wanted = sorted(combinations(range(40), 2), key=lambda pair: pair[0] - pair[1])[:28]  # distances of 33 and more
-    assert len(told) == 30 and {f"{MANY[a]} and {MANY[b]}" for a, b in wanted} <= set(told)
+    wanted = sorted(combinations(range(40), 2), key=lambda pair: pair[0] - pair[1])[
+        :28
+    ]  # distances of 33 and more
+    assert len(told) == 30
+    assert {f"{MANY[a]} and {MANY[b]}" for a, b in wanted} <= set(told)
     assert any("Of 780 pairs of tasks the 30" in note for note in section.notes)
 
 
@@ -65,7 +68,8 @@ def test_points_and_curves_of_some_tasks_are_drawn_and_the_tables_have_all(tmp_p
     assert any("24 of 40 tasks" in note for note in found.notes)
     assert len(table(found, "scores")[0]) == 2 + len(MANY)
     curves = learning(experiment, Say())
-    assert len(curves.charts) == 24 and any("24 of 40 tasks" in note for note in curves.notes)
+    assert len(curves.charts) == 24
+    assert any("24 of 40 tasks" in note for note in curves.notes)
 
 
 def test_curves_hold_the_finite_cosines_of_every_pair_in_order(tmp_path: Path) -> None:
@@ -80,4 +84,5 @@ def test_curves_hold_the_finite_cosines_of_every_pair_in_order(tmp_path: Path) -
         *[("a", "c", step, 0.5) for step in (1, 3, 4)],
         *[("b", "c", step, step / 10) for step in (1, 2, 3)],
     ]
-    assert set(frame["variant"]) == {"equal"} and set(frame["seed"]) == {7}
+    assert set(frame["variant"]) == {"equal"}
+    assert set(frame["seed"]) == {7}
