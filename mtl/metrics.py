@@ -32,12 +32,15 @@ class Metric:
         unit: ``"fraction"`` for values in 0..1, else the unit in words.
         higher_is_better: its direction.
         make: builds the torchmetrics object that computes it.
+        ratio: whether its zero is none of it, as of errors and accuracies, so that relative differences (Δm) mean
+            something; of R2 they do not, whose zero is the error of the mean.
     """
 
     name: str
     unit: str
     higher_is_better: bool
     make: Callable[[], torchmetrics.Metric]
+    ratio: bool = True
 
 
 class R2(torchmetrics.R2Score):

@@ -271,7 +271,7 @@ class Regression:
             Metric("rmse", self.unit, False, partial(torchmetrics.MeanSquaredError, squared=False)),
             Metric("mae", self.unit, False, torchmetrics.MeanAbsoluteError),
         )
-        found = always if self.size > 1 else (*always, Metric("r2", "fraction", True, R2))
+        found = always if self.size > 1 else (*always, Metric("r2", "fraction", True, R2, ratio=False))
         return tuple(sorted(found, key=lambda metric: metric.name != self.primary))
 
     def check(self, target: Tensor, rows: int) -> None:

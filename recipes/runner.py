@@ -219,6 +219,7 @@ class Number(NamedTuple):
     name: str
     unit: str
     higher_is_better: bool
+    ratio: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +247,10 @@ def describe(
 ) -> dict[str, Any]:
     """A task as the report needs it: name, kind, classes, metrics with unit and direction, its place on a scale."""
     extra = bool(getattr(task, "auxiliary", False))  # trained, and no part of Δm
-    metrics = [(m.name, m.unit, m.higher_is_better, extra) for m in task.metrics]
+    metrics = [
+        (m.name, m.unit, m.higher_is_better, extra or not (m.ratio or place == 0))
+        for place, m in enumerate(task.metrics)
+    ]
     shown_only = [("loss", task.loss_unit, False), *extra_metrics]  # no part of the relative improvement
     return {
         "name": task.name,

@@ -18,6 +18,7 @@ import yaml
 from reports.statistics import Estimate
 
 LANGUAGES = {"en": "English", "zh": "中文"}
+POINTS = "percentage points"  # the unit of a difference of fractions; no task's own unit is called so
 
 
 class Say:
@@ -107,12 +108,12 @@ class Say:
 def figure(value: float, unit: str = "") -> str:
     """A finite number with four significant digits; fractions as percent, their differences as percentage points.
 
-    >>> figure(0.95312, "fraction"), figure(1234567.0), figure(0.5, "cosine"), figure(-0.0123, "points")
+    >>> figure(0.95312, "fraction"), figure(1234567.0), figure(0.5, "cosine"), figure(-0.0123, POINTS)
     ('95.3%', '1,234,567', '0.50', '-1.2 pp')
     """
     if unit == "fraction":
         return f"{100 * value:.1f}%"
-    if unit == "points":
+    if unit == POINTS:
         return f"{100 * value:.1f} pp"
     if unit == "cosine":
         return f"{value:.2f}"

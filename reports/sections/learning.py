@@ -9,7 +9,7 @@ from reports.cells import estimate_cell, number_cell
 from reports.document import Cell, Chart, Section, Table, cells, plain
 from reports.statistics import difference
 from reports.tables import Experiment, MetricInfo
-from reports.wording import Say
+from reports.wording import POINTS, Say
 
 MOST_STEPS = 200  # of a drawn curve
 MAX_TASKS = 24  # drawn
@@ -85,7 +85,7 @@ def _selected(experiment: Experiment, say: Say) -> list[Table]:
                     best[run.seed], last[run.seed] = float(curve.loc[step]), float(curve.iloc[-1])
                     steps.append(step)
             if best:
-                unit = "points" if info.unit == "fraction" else info.unit
+                unit = POINTS if info.unit == "fraction" else info.unit
                 change = estimate_cell(say, difference(last, best), unit, signed=True)
                 found = [estimate_cell(say, values, info.unit) for values in (best, last)]
                 step_cell = number_cell(say, float(np.mean(steps)))

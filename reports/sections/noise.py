@@ -8,7 +8,7 @@ from reports.cells import estimate_cell, number_cell, p_cell
 from reports.document import Cell, Section, Table, cells
 from reports.statistics import common_seeds, effect_words, exact_p
 from reports.tables import Contrast, Experiment
-from reports.wording import Say
+from reports.wording import POINTS, Say
 
 COLUMNS = ("finding", "p", "holm", "exact", "least", "effect", "detectable", "seeds")
 
@@ -46,7 +46,7 @@ def finding(contrast: Contrast, say: Say) -> str:
 
 def difference_unit(contrast: Contrast) -> str:
     """The unit of the difference: percentage points for fractions, percent for Δm."""
-    return "points" if contrast.task and contrast.unit == "fraction" else contrast.unit
+    return POINTS if contrast.task and contrast.unit == "fraction" else contrast.unit
 
 
 def _row(experiment: Experiment, say: Say, one: Contrast) -> list[str | Cell]:

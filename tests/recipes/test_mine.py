@@ -68,6 +68,12 @@ def test_a_table_goes_to_a_report(finished: Path) -> None:
     infos = {(info.task, info.name): info.unit for info in Experiment(list(runs.values())).main}
     assert infos[("spend", "rmse")] == "EUR"
     assert "EUR" in page
+    extra = {(info.task, info.name) for info in Experiment(list(runs.values())).metrics if info.diagnostic}
+    assert (
+        "spend",
+        "r2",
+    ) in extra  # no part of Δm: its zero is the error of the mean, and near it gains explode
+    assert not {("spend", "rmse"), ("spend", "mae"), ("churn", "accuracy")} & extra
 
 
 def test_boosting_learns_what_there_is_to_learn(finished: Path) -> None:

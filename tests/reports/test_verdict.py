@@ -187,6 +187,22 @@ def test_a_base_near_zero_is_named(tmp_path: Path) -> None:
     assert column(table(noise(experiment, Say()), "tests-tasks-single"), "metric") == ["r2"]
 
 
+def test_a_unit_called_points_is_a_unit_like_any_other(tmp_path: Path) -> None:
+    tasks = [describe(name, {"rmse": False}) for name in ("exam", "sport")]
+    for task in tasks:
+        task["metrics"][0]["unit"] = "points"
+    for seed in range(3):
+        for variant, value in (("single", 10.5), ("equal", 9.25)):
+            values = {"exam": {"rmse": value}, "sport": {"rmse": 2.0 + seed}}
+            write_run(tmp_path, variant, seed, values, tasks=tasks, maps=False)
+    experiment = Experiment(reports.read_runs(tmp_path))
+    assert column(table(scores(experiment, Say()), "scores"), "exam: rmse [points] ↓")[0].startswith("10.5 [")
+    tests = noise(experiment, Say())
+    told = " ".join(" ".join(row) for t in [*tests.tables, *tests.more] for row in t.texts())
+    assert "-1.25" in told
+    assert "pp" not in told
+
+
 def test_fronts_say_who_is_beaten(tmp_path: Path) -> None:
     experiment = costing(tmp_path, {"fp32": 0.02, "bf16": 0.01, "compiled": 0.03})
     section = cost(experiment, Say())
