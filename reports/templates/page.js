@@ -1,7 +1,7 @@
 "use strict";
-// All can be read without this.
 (() => {
   const ui = JSON.parse(document.body.dataset.ui);
+  const on = (...a) => document.addEventListener(...a);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const make = (tag, properties, ...children) => {
     const element = Object.assign(document.createElement(tag), properties);
@@ -49,12 +49,12 @@
       tools.prepend(left, box);
     }
   }
-  document.addEventListener("pointerover", ({ target }) => {
+  on("pointerover", ({ target }) => {
     const more = target.querySelector(":scope > .more");
     if (more) target.title = more.textContent.trim();
   });
 
-  // Variants: hidden in all tables, charts and galleries at once.
+  // Variants: hidden everywhere at once.
   const variants = document.querySelector(".variants");
   const checks = all("li", variants).map((item, place) => {
     const check = make("input", { type: "checkbox", checked: true });
@@ -116,7 +116,7 @@
   if (cards.length) document.body.append(dialog);
 
   const steps = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
-  document.addEventListener("keydown", (event) => {
+  on("keydown", (event) => {
     const step = steps[event.key];
     const frame = event.target.closest(".card .frame");
     if (!frame && !dialog.open) return;
@@ -135,7 +135,7 @@
     } else return;
     event.preventDefault();
   });
-  document.addEventListener("click", ({ target }) => {
+  on("click", ({ target }) => {
     const frame = target.closest(".card .frame");
     if (frame) {
       show(frame);
@@ -143,7 +143,7 @@
     }
   });
   let aimed;
-  document.addEventListener("pointermove", ({ target, clientX, clientY }) => {
+  on("pointermove", ({ target, clientX, clientY }) => {
     const frame = target.closest?.(".frame");
     if (aimed !== frame?.closest(".maps")) aimed?.classList.remove("aim");
     aimed = frame?.closest(".maps");
@@ -151,4 +151,5 @@
     const box = frame.getBoundingClientRect();
     aim(frame, (_, [w, h]) => [(w * (clientX - box.left)) / box.width, (h * (clientY - box.top)) / box.height]);
   });
+  onload = () => setTimeout(() => (document.body.className = "all"));
 })();

@@ -181,3 +181,18 @@ def test_no_anchor_leads_nowhere(browser: Any, report: Path) -> None:
     )
     assert missing == []
     assert page.locator("h2 .anchor, .table .anchor, .charts .anchor").count() >= 15
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_link_leads_to_its_section(browser: Any, many: Path, width: int) -> None:
+    """Also where what lies between has not been laid out before; it scrolls smoothly: where does it end?"""
+    page, _ = opened(browser, many, viewport={"width": width, "height": 700})
+    top = "section => document.getElementById(section).getBoundingClientRect().top"
+    for section in ("gallery", "learning", "cost"):
+        page.evaluate("section => { location.hash = section }", section)
+        for _ in range(100):
+            page.wait_for_timeout(100)
+            if abs(page.evaluate(top, section)) < 8:
+                break
+        page.wait_for_timeout(300)
+        assert abs(page.evaluate(top, section)) < 8, section
