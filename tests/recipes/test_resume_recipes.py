@@ -79,7 +79,8 @@ def test_terminated_then_killed_then_resumed_equals_uninterrupted(name: str, tmp
         os.kill(json.loads((first / "run.json").read_text(encoding="utf-8"))["pid"], signal.SIGKILL)
         ended, output = command.end()
         assert ended == 1, output
-        assert "killed by signal 9" in output
+        if "two processes" not in name:  # of two, the first to notice says it, to the server's stderr (test_ranks.py)
+            assert "killed by signal 9" in output
     assert status(first) == "running"  # it could not tell
     assert main(["resume", str(cut)]) == 0
     assert main([*line, "--out", str(whole)]) == 0
