@@ -13,6 +13,7 @@ import tempfile
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
 from types import TracebackType
 
 from recipes.__main__ import main
@@ -60,6 +61,30 @@ class Command:
         self._process.kill()
         self._process.join()
         self._said.unlink()
+
+
+class RealCommand:
+    """The same by ``python -m recipes``, whose output is that of all its processes."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "recipes", *arguments]
+        self._process = Popen(command, stdout=PIPE, stderr=STDOUT, text=True)
+
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self, timeout: float = 240) -> tuple[int, str]:
+        said, _ = self._process.communicate(timeout=timeout)
+        return self._process.returncode, said
+
+    def __enter__(self) -> RealCommand:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 def _inside(arguments: tuple[str, ...], said: str) -> None:
