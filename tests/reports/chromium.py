@@ -13,4 +13,9 @@ def opened(browser: Any, file: Path, **context: Any) -> tuple[Any, list[str]]:
         "request", lambda r: told.append(r.url) if not r.url.startswith(("data:", file.as_uri())) else None
     )
     page.goto(file.as_uri())
+    if context.get("java_script_enabled", True):  # all is laid out just after it has loaded
+        for _ in range(500):
+            if page.evaluate("document.body.className"):
+                break
+            page.wait_for_timeout(20)
     return page, told
