@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import inf, isnan
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import torch
 from torch import Tensor
@@ -66,12 +66,8 @@ class Mixture(TaskData):
         """The rows of one epoch of training, [N]."""
         return draw_epoch(self.sources, self.temperature, generator)
 
-    def subset(self, rows: Tensor) -> Mixture:
-        """The examples at ``rows`` (indices); each keeps its source."""
-        part = super().subset(rows)
-        return replace(
-            self, inputs=part.inputs, targets=part.targets, masks=part.masks, sources=self.sources[rows]
-        )
+    def _at(self, rows: Tensor, pick: Callable[[Any], Any], **more: Any) -> Self:
+        return super()._at(rows, pick, sources=self.sources[rows], **more)  # each keeps its source
 
     def fingerprint(self) -> str:
         """sha256 over the examples, and how they are drawn."""

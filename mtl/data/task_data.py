@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -72,14 +72,18 @@ class TaskData:
 
     def take(self, rows: Tensor) -> TaskData:
         """The examples at ``rows`` (indices), copied; pictures that are kept as bytes become floats."""
-        part = self.subset(rows)
-        return replace(part, inputs=each(lambda x: x[:], part.inputs))
+        return self._at(rows, lambda x: x[rows])
 
     def subset(self, rows: Tensor) -> TaskData:
         """The examples at ``rows`` (indices), copied, except of pictures that are kept as bytes."""
+        return self._at(rows, lambda x: subset(x, rows))
+
+    def _at(self, rows: Tensor, pick: Callable[[Any], Any], **more: Any) -> Self:
+        """The examples at ``rows``, checked once; ``more``: what a subclass has for each row."""
         return replace(
             self,
-            inputs=each(lambda x: subset(x, rows), self.inputs),
+            **more,
+            inputs=each(pick, self.inputs),
             targets={name: target[rows] for name, target in self.targets.items()},
             masks={name: mask[rows] for name, mask in self.masks.items()},
         )
