@@ -81,7 +81,10 @@ def compare(job: Job, data: mtl.Splits, backbone: Callable[[], Any]) -> None:
             run.finish(summary=record_boosting(run, data, job.seed))
         return
     with run_directory(job, data, selection) as run:
-        results = fit_models(job, run, data, lambda tasks: mtl.MultiTaskModel(backbone(), tasks), checks=20)
+        often = max(1, options.steps // 20)
+        results = fit_models(
+            job, run, data, lambda tasks: mtl.MultiTaskModel(backbone(), tasks), validate_every=often
+        )
         summary = record_fit(run, results, data.test)
         explain_examples(run, [result.model for result in results], data, options, job.seed)
         run.finish(summary=summary)

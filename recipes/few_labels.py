@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ def variants(options: Options) -> tuple[str, ...]:
 def train(job: Job) -> None:
     """One run: a model for each share of labels, each tested on all test images."""
     import mtl
+    from recipes.fitting import fit_model
     from recipes.record import record_fit
     from recipes.runner import run_directory
 
@@ -75,27 +77,27 @@ def train(job: Job) -> None:
         for share, column in zip(options.shares, told, strict=True):
             tasks, learned = labelled(data, column, share, job)
             names = {column.name: SCORED}
-            with mtl.seeded(job.seed):
-                model = mtl.MultiTaskModel(mtl.backbone("cnn", image_size=36), tasks).to(options.device)
-            result = mtl.fit(
-                model,
+            result = fit_model(
+                job,
+                run,
+                partial(built, tasks),
                 learned,
                 renamed(data.validation, names),
-                steps=options.steps,
+                folder=column.name.replace("%", ""),
                 batch_size=min(options.batch_size, len(learned)),
-                lr=options.lr,
                 augment=mtl.random_shift if job.variant.endswith("augmented") else None,
-                validate_every=max(1, options.steps // 8),
                 dynamics_every=None,
                 log=lambda rows: run.log([row for row in rows if row["task"] != AUXILIARY]),
-                checkpoints=job.folder / "checkpoints" / column.name.replace("%", ""),
-                resume=job.resume,
-                allow_change=job.allow_change,
-                progress=False,
-                seed=job.seed,
             )
             results.append(result)
         run.finish(summary=record_fit(run, results, renamed(data.test, {t.name: SCORED for t in told})))
+
+
+def built(tasks: tuple[Any, ...]) -> Any:
+    """The model of these tasks."""
+    import mtl
+
+    return mtl.MultiTaskModel(mtl.backbone("cnn", image_size=36), tasks)
 
 
 def name_of(share: float) -> str:

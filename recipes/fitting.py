@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import mtl
@@ -17,8 +18,6 @@ def fit_models(
     run: reports.RunWriter,
     data: mtl.Splits,
     build: Callable[[tuple[mtl.Task, ...]], mtl.MultiTaskModel],
-    *,
-    checks: int = 8,
     **how: Any,
 ) -> list[mtl.FitResult]:
     """The trained models of a run: of the variant ``single`` one for each scored task, on the rows that have its label,
@@ -29,33 +28,62 @@ def fit_models(
         run: the open run directory, where records go as they come.
         data: tasks and splits.
         build: the model for these tasks; it is called where the seed is set.
-        checks: validations in the whole training.
         how: what else `mtl.fit` is to be told.
     """
-    options, single = job.options, job.variant == "single"
+    single = job.variant == "single"
     groups = [(task,) for task in scored(data.tasks)] if single else [data.tasks]
     results = []
     for tasks in groups:
-        with mtl.seeded(job.seed):
-            model = build(tasks).to(options.device)
         names = [task.name for task in tasks]
-        result = mtl.fit(
-            model,
+        result = fit_model(
+            job,
+            run,
+            partial(build, tasks),
             data.train.only(names).labelled(),
             data.validation.only(names).labelled(),
+            folder=safe_name(names[0]) if single else "",
             balancer="equal" if single else job.variant,
-            steps=options.steps,
-            batch_size=options.batch_size,
-            lr=options.lr,
-            validate_every=max(1, options.steps // checks),
-            dynamics_every=None if single else max(1, options.steps // 20),
-            log=run.log,
-            checkpoints=job.folder / "checkpoints" / (safe_name(names[0]) if single else ""),
-            resume=job.resume,
-            allow_change=job.allow_change,
-            progress=False,
-            seed=job.seed,
+            **({"dynamics_every": None} if single else {}),
             **how,
         )
         results.append(result)
     return results
+
+
+def fit_model(
+    job: Job,
+    run: reports.RunWriter,
+    build: Callable[[], mtl.MultiTaskModel],
+    train: mtl.TaskData,
+    validation: mtl.TaskData,
+    *,
+    folder: str = "",
+    **how: Any,
+) -> mtl.FitResult:
+    """One trained model of a run, by the options that its recipe shares with others: validated 8 times, with the
+    gradients compared at 20 steps.
+
+    Args:
+        job, run: as of `fit_models`.
+        build: the model; it is called where the seed is set.
+        train, validation: its data.
+        folder: of its checkpoints, where the run has several models.
+        how: what `mtl.fit` is to be told beside, or otherwise.
+    """
+    options = job.options
+    with mtl.seeded(job.seed):
+        model = build().to(options.device)
+    usual = {
+        "steps": options.steps,
+        "batch_size": options.batch_size,
+        "lr": options.lr,
+        "validate_every": max(1, options.steps // 8),
+        "dynamics_every": max(1, options.steps // 20),
+        "log": run.log,
+        "checkpoints": job.folder / "checkpoints" / folder,
+        "resume": job.resume,
+        "allow_change": job.allow_change,
+        "progress": False,
+        "seed": job.seed,
+    }
+    return mtl.fit(model, train, validation, **(usual | how))

@@ -67,6 +67,7 @@ def variants(options: Options) -> tuple[str, ...]:
 def train(job: Job) -> None:
     """One run: train on one input or both, test with both and with each alone, split the relevance by input."""
     import mtl
+    from recipes.fitting import fit_model
     from recipes.record import record_fit
     from recipes.runner import run_directory
 
@@ -79,26 +80,13 @@ def train(job: Job) -> None:
             "image": lambda: mtl.backbone("cnn", image_size=28),
             "audio": lambda: mtl.backbone("convnet", in_channels=1),
         }
-        with mtl.seeded(job.seed):
-            how: dict[str, Any] = {"how": job.variant, "dropout": options.dropout} if len(names) > 1 else {}
-            backbone = mtl.Fusion({name: branches[name]() for name in names}, features=64, **how)
-            model = mtl.MultiTaskModel(backbone, data.tasks).to(options.device)
-        result = mtl.fit(
-            model,
-            data.train.given(names),
-            data.validation.given(names),
-            steps=options.steps,
-            batch_size=options.batch_size,
-            lr=options.lr,
-            validate_every=max(1, options.steps // 8),
-            dynamics_every=max(1, options.steps // 20),
-            log=run.log,
-            checkpoints=job.folder / "checkpoints",
-            resume=job.resume,
-            allow_change=job.allow_change,
-            progress=False,
-            seed=job.seed,
-        )
+        how: dict[str, Any] = {"how": job.variant, "dropout": options.dropout} if len(names) > 1 else {}
+
+        def build() -> mtl.MultiTaskModel:
+            fusion = mtl.Fusion({name: branches[name]() for name in names}, features=64, **how)
+            return mtl.MultiTaskModel(fusion, data.tasks)
+
+        result = fit_model(job, run, build, data.train.given(names), data.validation.given(names))
         own = by_input(result.model, data, names, options) if len(names) > 1 else {}
         run.finish(summary=record_fit(run, [result], data.test.given(names), own))
 

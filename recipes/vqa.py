@@ -71,6 +71,7 @@ def variants(options: Options) -> tuple[str, ...]:
 def train(job: Job) -> None:
     """One run: train with the variant's inputs, test once, explain image and words together."""
     import mtl
+    from recipes.fitting import fit_model
     from recipes.record import record_fit
     from recipes.runner import run_directory
 
@@ -87,25 +88,12 @@ def train(job: Job) -> None:
             "image": lambda: mtl.backbone("convnet", in_channels=3),
             "words": lambda: mtl.backbone("bag_of_words", in_features=len(data.feature_names)),
         }
-        with mtl.seeded(job.seed):
-            backbone = mtl.Fusion({name: branches[name]() for name in names}, features=64)
-            model = mtl.MultiTaskModel(backbone, data.tasks).to(options.device)
-        result = mtl.fit(
-            model,
-            data.train.given(names),
-            data.validation.given(names),
-            steps=options.steps,
-            batch_size=options.batch_size,
-            lr=options.lr,
-            validate_every=max(1, options.steps // 8),
-            dynamics_every=max(1, options.steps // 20),
-            log=run.log,
-            checkpoints=job.folder / "checkpoints",
-            resume=job.resume,
-            allow_change=job.allow_change,
-            progress=False,
-            seed=job.seed,
-        )
+
+        def build() -> mtl.MultiTaskModel:
+            fusion = mtl.Fusion({name: branches[name]() for name in names}, features=64)
+            return mtl.MultiTaskModel(fusion, data.tasks)
+
+        result = fit_model(job, run, build, data.train.given(names), data.validation.given(names))
         summary = record_fit(run, [result], data.test.given(names))
         explain_answers(job, run, result.model, data)
         run.finish(summary=summary)
